@@ -1,0 +1,257 @@
+"""The YAML files people write: datasets, methods and studies (``params/*/*.yaml``), as typed models.
+
+They hold the numbers of the project; :mod:`nrd.study` resolves them into :class:`nrd.spec.RunSpec`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from nrd.catalogue import NETWORKS, VIEWS, Entry, OptionValue
+from nrd.spec import Checksum, NonNegative, Positive, Role, ScheduleSpec, Share, Slug, SpecError, Strict, TeacherSpec
+
+NoiseSlug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", max_length=30)]
+OptionKind = Literal["float", "int", "bool", "str", "floats", "ints"]
+
+
+class Named(Strict):
+    """A catalogue name, written either alone or as ``{name: ..., option: ...}``."""
+
+    name: str
+    options: dict[str, OptionValue] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and "options" not in value:
+            return {"name": value.get("name"), "options": {k: v for k, v in value.items() if k != "name"}}
+        return value
+
+
+class Subset(Strict):
+    """A fixed stratified part of the training images: the same images for every seed."""
+
+    train: Annotated[int, Field(ge=2)]
+
+
+class LabelSet(Strict):
+    """A published set of human labels for this dataset."""
+
+    file: str
+    checksum: Checksum
+    source: str
+
+
+class DatasetConfig(Strict):
+    """``params/datasets/<name>.yaml``."""
+
+    name: Slug
+    title: str
+    source: str
+    checksum: Checksum
+    num_classes: Annotated[int, Field(ge=2)]
+    channels: Literal[1, 3]
+    image_size: Annotated[int, Field(ge=8)]
+    mean: tuple[float, ...]
+    std: tuple[Positive, ...]
+    citation: str
+    classes: tuple[str, ...] | None = None
+    views: dict[str, OptionValue] = {}
+    asymmetric: str | None = None
+    ledger: Slug | None = None
+    folder: Path | None = None
+    subset: Subset | None = None
+    human: dict[NoiseSlug, LabelSet] = {}
+
+
+class Hyperparameter(Strict):
+    """Type and range of one of a method's own hyper-parameters; ``default`` is frozen once released."""
+
+    type: OptionKind
+    help: str
+    default: OptionValue = None
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] | None = None
+
+
+class LedgerEntry(Strict):
+    """Searched settings of a method for one dataset and noise, with their source; or another entry, by ``as``."""
+
+    learning_rate: Positive | None = None
+    weight_decay: NonNegative | None = None
+    hyperparameters: dict[str, OptionValue] = {}
+    source: str | None = None
+    same_as: NoiseSlug | None = Field(default=None, alias="as")
+    note: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_keys_are_hyperparameters(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "hyperparameters" in value:
+            return value
+        known = {"learning_rate", "weight_decay", "source", "as", "note"}
+        own = {key: item for key, item in value.items() if key not in known}
+        return {**{key: item for key, item in value.items() if key in known}, "hyperparameters": own}
+
+
+class MethodConfig(Strict):
+    """``params/methods/<name>.yaml``: class, views, teacher, and the ledger of searched hyper-parameters."""
+
+    name: Slug
+    title: str
+    implementation: Annotated[str, Field(pattern=r"^[\w./-]+:[A-Za-z_]\w*$")]
+    source: str
+    semantics: Annotated[int, Field(ge=1)] = 1
+    hyperparameters: dict[str, Hyperparameter] = {}
+    views: dict[Role, Named]
+    teacher: TeacherSpec | None = None
+    ledger: dict[Slug, dict[NoiseSlug, LedgerEntry]] = {}
+
+
+class NoiseConfig(Strict):
+    """Label noise in a study: ``sym40`` for short, or ``{kind: sym, rate: 0.4}``."""
+
+    kind: str
+    rate: Share = 0.0
+
+
+class Settings(Strict):
+    """Settings of a study's runs. What is absent comes from the method's ledger or from the frozen defaults."""
+
+    network: Named | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    learning_rate: Positive | None = None
+    weight_decay: NonNegative | None = None
+    momentum: Share | None = None
+    nesterov: bool | None = None
+    schedule: ScheduleSpec | None = None
+    validation: Annotated[float, Field(ge=0, lt=1)] | None = None
+    precision: Literal["float32", "bfloat16"] | None = None
+    evaluation_interval: Annotated[int, Field(ge=1)] | None = None
+    snapshots: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    views: dict[Role, Named] | None = None
+    teacher: dict[str, OptionValue] | None = None
+    hyperparameters: dict[Slug, dict[str, OptionValue]] | None = None
+    ledger_noise: NoiseSlug | None = None
+    ledger_dataset: Slug | None = None
+
+
+class Variant(Strict):
+    """Named deviations from a block's settings, for ablations."""
+
+    name: Slug
+    title: str
+    settings: Settings = Settings()
+
+
+class Block(Strict):
+    """A full grid: every dataset × noise × method × seed (× variant)."""
+
+    datasets: Annotated[tuple[Slug, ...], Field(min_length=1)]
+    noises: Annotated[tuple[str | NoiseConfig, ...], Field(min_length=1)]
+    methods: Annotated[tuple[Slug, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**31)], ...], Field(min_length=1)]
+    settings: Settings = Settings()
+    variants: tuple[Variant, ...] = ()
+    table: str = "main"
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> "Block":
+        for key in ("datasets", "noises", "methods", "seeds"):
+            values = [str(value) for value in getattr(self, key)]
+            if len(set(values)) != len(values):
+                raise ValueError(f"{key} names something twice: {values}")
+        return self
+
+
+class StudyConfig(Strict):
+    """``params/studies/<name>.yaml``: what to run."""
+
+    name: Slug
+    title: str
+    description: str
+    settings: Settings = Settings()
+    grid: Annotated[tuple[Block, ...], Field(min_length=1)]
+
+
+def typed(value: Any, kind: OptionKind, where: str) -> OptionValue:
+    """Return a YAML value as the declared type, so that ``1``, ``1.0`` and ``1e0`` give one hash.
+
+    Raises:
+        SpecError: the value is not of that type. ``where`` opens the message.
+    """
+    if kind == "bool" and isinstance(value, bool):
+        return value
+    if kind == "str" and isinstance(value, str):
+        return value
+    if kind == "int" and _is_whole(value):
+        return int(value)
+    if kind == "float" and (number := _number(value)) is not None:
+        return number
+    if kind == "ints" and isinstance(value, list | tuple) and all(map(_is_whole, value)):
+        return [int(item) for item in value]
+    if kind == "floats" and isinstance(value, list | tuple):
+        numbers = [_number(item) for item in value]
+        if None not in numbers:
+            return numbers
+    expected = {"ints": "a list of whole numbers", "floats": "a list of numbers", "int": "a whole number"}
+    raise SpecError(f"{where}: expected {expected.get(kind, kind)}, got {value!r}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> float | None:
+    """YAML 1.1 reads ``1e-3`` as text: read it as the number that was meant."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if abs(number) < float("inf") else None  # also refuses NaN
+
+
+def catalogue_options(entry: Entry, given: dict[str, OptionValue], where: str) -> dict[str, OptionValue]:
+    """Return the options that differ from the entry's frozen defaults, typed like these.
+
+    Raises:
+        SpecError: an unknown option or a value of another type.
+    """
+    result = {}
+    for key, value in given.items():
+        if key not in entry.options:
+            allowed = ", ".join(entry.options) or "none"
+            raise SpecError(f"{where}.{key}: unknown option; allowed: {allowed}")
+        default = entry.options[key]
+        value = typed(value, _kind_of(default), f"{where}.{key}")
+        if value != default:
+            result[key] = value
+    return result
+
+
+def _kind_of(default: OptionValue) -> OptionKind:
+    if default is None:  # widths and blocks of a network
+        return "ints"
+    if isinstance(default, list):
+        return "floats"
+    kinds: dict[type, OptionKind] = {bool: "bool", int: "int", float: "float", str: "str"}
+    return kinds[type(default)]
+
+
+def catalogue_entry(catalogue: str, name: str, where: str) -> Entry:
+    """Return a view's or network's entry.
+
+    Raises:
+        SpecError: there is none of that name; the message lists those there are.
+    """
+    entries = {"view": VIEWS, "network": NETWORKS}[catalogue]
+    if name not in entries:
+        raise SpecError(f"{where}: there is no {catalogue} {name!r}; allowed: {', '.join(entries)}")
+    return entries[name]

@@ -1,0 +1,1 @@
+"""Datasets and given labels, from published files to tensors."""
