@@ -77,6 +77,6 @@ def stratified_indices(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     take = np.floor(exact).astype(int)
     largest = np.argsort(-(exact - take), kind="stable")[: size - take.sum()]
     take[largest] += 1
-    random = np.random.RandomState(seed)  # noqa: NPY002  frozen by NumPy: the same draw in every version
+    random = np.random.RandomState(seed)
     chosen = [random.permutation(np.flatnonzero(labels == c))[:n] for c, n in zip(classes, take, strict=True)]
     return np.sort(np.concatenate(chosen))

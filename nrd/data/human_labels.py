@@ -27,7 +27,7 @@ _CIFAR100N = _Source(
     "cifarn/CIFAR-100_human.pt", "bd2d80409754d420292d622e15e25248ba21e37d27429efac49c8da723f44394", 100
 )
 
-# Name of a label set → its file, its key there, and the key of the true labels.
+# Name of a label set → its file and its key there.
 CIFAR_N_LABEL_SETS: dict[str, tuple[_Source, str]] = {
     "aggre": (_CIFAR10N, "aggre_label"),
     "random1": (_CIFAR10N, "random_label1"),

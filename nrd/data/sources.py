@@ -55,9 +55,7 @@ def read_arrays(config: DatasetConfig, layout: Layout, download: bool = True) ->
                 f"{len(arrays.train_labels)} training images"
             )
         keep = stratified_indices(arrays.train_labels, size, SPLIT_SEED)
-        arrays = Arrays(
-            arrays.train_images[keep], arrays.train_labels[keep], arrays.test_images, arrays.test_labels
-        )
+        arrays = Arrays(arrays.train_images[keep], arrays.train_labels[keep], arrays.test_images, arrays.test_labels)
     return arrays
 
 
@@ -78,7 +76,8 @@ def _cifar(config: DatasetConfig, layout: Layout, download: bool) -> Arrays:
     from torchvision import datasets
 
     source = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[config.source]
-    root = _folder_with(source.base_folder, config, layout)
+    found = locate(source.base_folder, config, layout)
+    root = found.parent if found else None
     if root is None:
         if not download:
             raise SpecError(f"{layout.raw / source.base_folder}: there is no such folder, and downloading is off")
@@ -103,16 +102,16 @@ def _planes(dataset: object) -> tuple[np.ndarray, np.ndarray]:
     return images, np.asarray(dataset.targets, dtype=np.int64)
 
 
-def _folder_with(name: str, config: DatasetConfig, layout: Layout) -> Path | None:
-    """Return the first folder that holds ``name``: the YAML's, the environment's, the project's."""
-    candidates = [layout.raw]
+def locate(name: str, config: DatasetConfig, layout: Layout) -> Path | None:
+    """Return the first that exists of ``name`` in the YAML's folder, in that of NRD_DATA, and in ``data/raw``."""
+    folders = [layout.raw]
     if os.environ.get("NRD_DATA"):
-        candidates.insert(0, Path(os.environ["NRD_DATA"]))
+        folders.insert(0, Path(os.environ["NRD_DATA"]))
     if config.folder is not None:
-        candidates.insert(0, config.folder)
-        if not (config.folder / name).is_dir():
-            raise SpecError(f"params/datasets/{config.name}.yaml: folder: {config.folder} does not hold {name}/")
-    return next((folder for folder in candidates if (folder / name).is_dir()), None)
+        folders.insert(0, config.folder)
+        if not config.folder.is_dir():
+            raise SpecError(f"params/datasets/{config.name}.yaml: folder: {config.folder} is not a folder")
+    return next((folder / name for folder in folders if (folder / name).exists()), None)
 
 
 def verify(path: Path, md5: str) -> None:

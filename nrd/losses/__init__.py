@@ -19,7 +19,8 @@ loss                            call                                            
 ``NRDLoss``                     ``loss(student_logits, teacher_logits, target)``   the NRD paper, equation 25
 ==============================  =================================================  =============================
 
-``js_divergence(distributions, weights)`` is the generalised Jensen-Shannon divergence itself.
+``js_divergence(distributions, weights)`` is the generalised Jensen-Shannon divergence itself. A new loss of one
+prediction is a subclass of ``LabelLoss`` with ``per_sample(log_p, y)``.
 
 ``validate=True``, the default, also checks the values of targets (a class index out of range, rows that are no
 distributions). That makes a GPU wait for the CPU: pass ``validate=False`` in a training loop whose labels were checked
@@ -32,6 +33,7 @@ from nrd.losses.robust import (
     Bootstrapping,
     CrossEntropy,
     GeneralizedCrossEntropy,
+    LabelLoss,
     LabelSmoothing,
     MeanAbsoluteError,
     NCEAndRCE,
@@ -44,6 +46,7 @@ __all__ = [
     "GeneralizedCrossEntropy",
     "GeneralizedJensenShannon",
     "JensenShannon",
+    "LabelLoss",
     "LabelSmoothing",
     "Loss",
     "MeanAbsoluteError",

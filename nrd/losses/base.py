@@ -1,5 +1,6 @@
 """What the losses share: precision, targets, checks and reductions."""
 
+import math
 from contextlib import AbstractContextManager
 from typing import Literal, get_args
 
@@ -130,6 +131,7 @@ def check_fraction(name: str, value: float, *, low_open: bool = False, high_open
 
 
 def check_coefficients(**coefficients: float) -> None:
-    """Raise ValueError unless every coefficient is non-negative and at least one is positive."""
-    if min(coefficients.values()) < 0 or max(coefficients.values()) <= 0:
-        raise ValueError(f"{' and '.join(coefficients)} must be >= 0 and not all 0, got {coefficients}")
+    """Raise ValueError unless every coefficient is finite and non-negative, and at least one positive."""
+    values = coefficients.values()
+    if not all(0 <= value < math.inf for value in values) or max(values) == 0:
+        raise ValueError(f"{' and '.join(coefficients)} must be finite, >= 0 and not all 0, got {coefficients}")

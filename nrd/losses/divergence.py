@@ -64,6 +64,7 @@ def js_divergence(
     """
     check_reduction(reduction)
     _check_kl_weights(kl_weights)
+    weights = tuple(float(weight) for weight in weights)
     _check_weights(weights)
     if len(distributions) != len(weights):
         raise ValueError(f"expected one weight per distribution, got {len(distributions)} and {len(weights)}")
@@ -340,9 +341,9 @@ def _matrices(tensors: Sequence[Tensor], name: str) -> list[Tensor]:
     return matrices
 
 
-def _check_weights(weights: Sequence[float], name: str = "weights") -> None:
+def _check_weights(weights: tuple[float, ...], name: str = "weights") -> None:
     if not weights or min(weights) < 0 or not abs(math.fsum(weights) - 1) <= 1e-6:
-        raise ValueError(f"{name} must be non-negative and sum to 1, got {tuple(weights)}")
+        raise ValueError(f"{name} must be non-negative and sum to 1, got {weights}")
 
 
 def _check_kl_weights(kl_weights: str) -> None:

@@ -1,0 +1,55 @@
+"""Checks and small helpers shared by the batched image operations."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Fill = int | Sequence[int]
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse anything but a uint8 batch ``(N, C, H, W)`` with one or three channels.
+
+    Raises:
+        TypeError: if the images are not uint8.
+        ValueError: if the batch is not four-dimensional with one or three channels.
+    """
+    if images.dtype != torch.uint8:
+        raise TypeError(f"expected uint8 images, got {images.dtype}")
+    if images.dim() != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"expected images of shape (N, 1 or 3, H, W), got {tuple(images.shape)}")
+
+
+def per_image(values: Tensor | float, images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return one value per image, ``(N,)``, on the device of the images; a plain number serves all images.
+
+    Raises:
+        ValueError: if there is not exactly one value per image.
+    """
+    if not isinstance(values, Tensor):
+        return torch.full((len(images),), values, dtype=dtype, device=images.device)
+    if values.shape != (len(images),):
+        raise ValueError(f"expected one value for each of {len(images)} images, got shape {tuple(values.shape)}")
+    # Converted before the move: a double of the host must not be rounded differently on a device.
+    return values.to(dtype).to(images.device, non_blocking=True)
+
+
+def fill_colour(fill: Fill, images: Tensor) -> Tensor | None:
+    """Return the fill as ``(1, C, 1, 1)`` in the images' type, or None where it is 0 in every channel.
+
+    A colour given for RGB fills grey images with its luma.
+
+    Raises:
+        ValueError: if a sequence has neither one value per channel nor three.
+    """
+    channels = images.shape[1]
+    values = [fill] * channels if isinstance(fill, int) else list(fill)
+    if channels == 1 and len(values) == 3:
+        red, green, blue = values
+        values = [(19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16]
+    if len(values) != channels:
+        raise ValueError(f"fill {fill!r} does not have one value for each of {channels} channels")
+    if not any(values):
+        return None
+    return torch.tensor(values, dtype=images.dtype).view(1, -1, 1, 1).to(images.device, non_blocking=True)

@@ -1,0 +1,98 @@
+"""Measures of predicted class probabilities, in float64. Arrays in, numbers out; no torch.
+
+``probabilities`` is ``(N, K)`` with rows summing to 1 (up to rounding), ``labels`` is ``(N,)`` with classes 0 to K-1.
+Results are shares in [0, 1] or nats, never per cent.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Half the smallest positive float16, which predictions are stored in: a stored zero means "at most this".
+SMALLEST_PROBABILITY = 2.0**-25
+
+Floats = NDArray[np.floating]
+Integers = NDArray[np.integer]
+
+
+def _checked(probabilities: Floats, labels: Integers) -> tuple[Floats, Integers]:
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    labels = np.asarray(labels)
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
+        raise ValueError(f"expected (N, K) probabilities and (N,) labels, got {probabilities.shape} and {labels.shape}")
+    return probabilities, labels
+
+
+def accuracy(probabilities: Floats, labels: Integers) -> float:
+    """Share of samples whose most probable class is the label.
+
+    >>> accuracy(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 0]))
+    0.5
+    """
+    probabilities, labels = _checked(probabilities, labels)
+    return float(np.mean(probabilities.argmax(axis=1) == labels))
+
+
+def top_k_accuracy(probabilities: Floats, labels: Integers, k: int) -> float:
+    """Share of samples whose label is among the ``k`` most probable classes; a tie counts for the lower class."""
+    probabilities, labels = _checked(probabilities, labels)
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float(np.mean((best == labels[:, None]).any(axis=1)))
+
+
+def negative_log_likelihood(probabilities: Floats, labels: Integers) -> float:
+    """Mean of -ln p(label) in nats; probabilities below float16's resolution count as half of it (17.3 nats)."""
+    probabilities, labels = _checked(probabilities, labels)
+    chosen = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(chosen, SMALLEST_PROBABILITY)).mean())
+
+
+def brier_score(probabilities: Floats, labels: Integers) -> float:
+    """Mean squared distance between probabilities and one-hot label, summed over classes: 0 to 2 (Brier 1950)."""
+    probabilities, labels = _checked(probabilities, labels)
+    target = np.eye(probabilities.shape[1])[labels]
+    return float(((probabilities - target) ** 2).sum(axis=1).mean())
+
+
+def reliability(probabilities: Floats, labels: Integers, bins: int) -> dict[str, Floats]:
+    """Return the reliability diagram over equal confidence bins (a, b], the first closed at 0.
+
+    Returns:
+        ``count`` of samples, mean ``confidence`` and ``accuracy`` per bin ``(bins,)``; NaN in empty bins.
+    """
+    probabilities, labels = _checked(probabilities, labels)
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    edges = np.linspace(0, 1, bins + 1)
+    position = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    count = np.bincount(position, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        return {
+            "count": count.astype(np.float64),
+            "confidence": np.bincount(position, confidence, bins) / count,
+            "accuracy": np.bincount(position, right, bins) / count,
+        }
+
+
+def expected_calibration_error(probabilities: Floats, labels: Integers, bins: int = 15) -> float:
+    """ECE as usually defined: mean gap between a bin's accuracy and its mean confidence (Naeini 2015; Guo 2017)."""
+    diagram = reliability(probabilities, labels, bins)
+    filled = diagram["count"] > 0
+    gap = np.abs(diagram["accuracy"] - diagram["confidence"])[filled]
+    return float((gap * diagram["count"][filled]).sum() / diagram["count"].sum())
+
+
+def midpoint_calibration_error(probabilities: Floats, labels: Integers, bins: int = 10) -> float:
+    """ECE as in a working code of two of the NRD paper's authors: gap to the bin's mid-point, 10 bins [a, b).
+
+    A confidence of exactly 1 falls in no bin and is left out of the gaps, but not of the number of samples.
+    """
+    probabilities, labels = _checked(probabilities, labels)
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    edges = np.linspace(0, 1, bins + 1)
+    total = 0.0
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        inside = (confidence >= low) & (confidence < high)
+        if inside.any():
+            total += inside.sum() * abs(right[inside].mean() - (low + high) / 2)
+    return float(total / len(labels))

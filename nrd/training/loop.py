@@ -1,0 +1,259 @@
+"""The one training loop: every method trains through it, and a killed run continues to the identical result."""
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nrd.augment import create_view
+from nrd.data.arrays import load_arrays
+from nrd.data.device import DeviceData, to_device
+from nrd.data.labels import read_labels
+from nrd.evaluation.predict import predict_probabilities
+from nrd.layout import Layout
+from nrd.methods.base import Batch, Context, Method
+from nrd.methods.registry import create_method
+from nrd.models import create_model
+from nrd.randomness import generator
+from nrd.spec import RunOptions, RunSpec, SpecError
+from nrd.training.checkpoint import TIME_SHARE, State, load_state, save_state
+from nrd.training.lock import run_lock
+from nrd.training.outputs import RunWriter
+from nrd.training.progress import Progress
+from nrd.training.schedule import learning_rate
+from nrd.training.statistics import EpochStatistics
+
+
+class TrainingFailed(RuntimeError):
+    """The run cannot go on: its loss is no number any more."""
+
+
+def train(spec: RunSpec, layout: Layout, options: RunOptions) -> Path:
+    """Train a run to its end, from its last saved state if there is one.
+
+    Returns:
+        The run's folder, which then holds everything but ``metrics.json``.
+
+    Raises:
+        SpecError: data, labels or state are missing or do not fit; nothing was changed.
+        TrainingFailed: the loss became NaN or infinite; the message names epoch, step and method.
+    """
+    if layout.is_trained(spec.name):
+        return layout.run(spec.name)
+    with run_lock(layout.scratch(spec.name), spec.name):
+        if not layout.is_trained(spec.name):  # another process may have finished it while we waited
+            Trainer(spec, layout, options).run()
+    return layout.run(spec.name)
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; ``auto`` is the GPU where there is one.
+
+    Raises:
+        SpecError: CUDA was asked for and is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SpecError(f"device {name!r}: CUDA is not available here; use cpu or auto")
+    return device
+
+
+class Trainer:
+    """A run under way."""
+
+    def __init__(self, spec: RunSpec, layout: Layout, options: RunOptions) -> None:
+        self.spec, self.layout, self.options = spec, layout, options
+        torch.set_num_threads(options.threads)
+        self.device = pick_device(options.device)
+        if self.device.type == "cuda" and options.deterministic:
+            torch.backends.cudnn.benchmark = False
+            torch.use_deterministic_algorithms(True)
+        arrays = load_arrays(layout.dataset(spec.dataset.name), spec.dataset.checksum)
+        self.data: DeviceData = to_device(spec, arrays, read_labels(spec, layout.labels(spec.labels_name)), self.device)
+        self.method = self._build_method()
+        self.optimizer = self._build_optimizer()
+        self.views = {role: self._view(view.name, view.options) for role, view in spec.method.views.items()}
+        self.evaluation_view = self._view("none", {})
+        self.context = Context(
+            device=self.device,
+            seed=spec.seed,
+            epochs=spec.optimization.epochs,
+            steps_per_epoch=len(self.data.train) // spec.optimization.batch_size,
+            batch_size=spec.optimization.batch_size,
+        )
+        self.writer = RunWriter(spec, layout, options, self.device)
+        self.state = self._resume()
+
+    def _build_method(self) -> Method:
+        spec = self.spec
+        method = create_method(spec.method, self.layout.root)
+        networks = [
+            create_model(
+                spec.network.name,
+                spec.dataset.num_classes,
+                spec.dataset.channels,
+                generator=generator(spec.seed, "init", index),
+                **spec.network.options,
+            )
+            for index in range(method.num_networks)
+        ]
+        method.setup(networks, len(self.data.train), spec.dataset.num_classes)
+        return method.to(self.device, memory_format=torch.channels_last)
+
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        settings = self.spec.optimization
+        return torch.optim.SGD(
+            self.method.trainable(),
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            nesterov=settings.nesterov,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+
+    def _view(self, name: str, options: dict):  # noqa: ANN202
+        dataset = self.spec.dataset
+        return create_view(name, dataset.mean, dataset.std, **options).to(self.device)
+
+    def _resume(self) -> State:
+        state = load_state(self.spec.name, self.layout.scratch(self.spec.name), self.device)
+        if state is None:
+            return State(self.spec.name, 0, {}, {})
+        try:
+            self.method.load_state_dict(state.method)
+            self.optimizer.load_state_dict(state.optimizer)
+        except (RuntimeError, ValueError, KeyError) as error:
+            path = self.layout.scratch(self.spec.name) / "state.pt"
+            reason = str(error).splitlines()[0]
+            raise SpecError(f"{path}: does not fit this run ({reason}); delete it to train from the start") from None
+        return state
+
+    def run(self) -> None:
+        """Train the remaining epochs and write the run's files."""
+        state, epochs = self.state, self.spec.optimization.epochs
+        self.writer.begin(state)
+        with Progress(self.spec.name, epochs, state.epoch, self.writer.log) as progress:
+            rate = self.data.train.true.ne(self.data.train.given).double().mean().item()
+            start = f"continues after epoch {state.epoch}" if state.epoch else "starts"
+            progress.note(
+                f"{start}: {len(self.data.train)} images, {100 * rate:.2f} % mislabeled, "
+                f"{self.device}, {self.options.threads} thread(s)"
+            )
+            saved_at, save_seconds = time.perf_counter(), 0.0
+            while state.epoch < epochs:
+                began = time.perf_counter()
+                row = self._epoch(state.epoch)
+                seconds = time.perf_counter() - began
+                state.epoch += 1
+                state.history.append(row)
+                images = self.context.steps_per_epoch * self.context.batch_size
+                state.timing.append(self.writer.timing_row(state.epoch, seconds, images))
+                self.writer.append(row)
+                if state.epoch in self.spec.snapshots:
+                    self.writer.snapshot(self.method, state.epoch)
+                progress.epoch(row, images / seconds)
+                if (time.perf_counter() - saved_at) * TIME_SHARE >= save_seconds or state.epoch == epochs:
+                    state.method, state.optimizer = self.method.state_dict(), self.optimizer.state_dict()
+                    save_seconds = save_state(state, self.layout.scratch(self.spec.name))
+                    saved_at = time.perf_counter()
+            self.method.eval()
+            self.writer.finish(state, self.method, self._predictions(), progress)
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        """Train one epoch (counted from 0) and return its row of ``history.csv``."""
+        spec, context = self.spec, self.context
+        context.epoch, context.step = epoch, 0
+        rate = learning_rate(spec.optimization, epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.method.train()
+        self.method.on_epoch_start(context)
+        statistics = EpochStatistics(self.device)
+        order = self.method.epoch_order(context, len(self.data.train), generator(spec.seed, epoch, "order"))
+        for batch, true in self._batches(epoch, order):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
+                losses = self.method.step(context, batch)
+            self.optimizer.zero_grad(set_to_none=True)
+            losses["loss"].backward()
+            self.optimizer.step()
+            self.method.on_step_end(context)
+            statistics.add(losses, true, batch.targets)
+            context.step += 1
+        if (bad := statistics.first_bad_step()) is not None:
+            message = f"the loss is not finite in epoch {epoch + 1}, first at step {bad + 1}, method {spec.method.name}"
+            self.writer.failed(message)
+            raise TrainingFailed(f"{spec.name}: {message}")
+        row = {"epoch": epoch + 1, "learning_rate": rate, **statistics.summary()}
+        if (epoch + 1) % spec.evaluation_interval == 0 or epoch + 1 == spec.optimization.epochs:
+            row |= self._accuracies()
+        return row
+
+    def _batches(self, epoch: int, order: Tensor):  # noqa: ANN202
+        """Yield ``(Batch, true labels)``; views are made for many batches at a time.
+
+        What is drawn for a sample depends on (seed, epoch, role, number of the view) and its place in the epoch,
+        not on the chunks.
+        """
+        data, size = self.data.train, self.spec.dataset.image_size
+        steps, batch_size = order.shape
+        draws = {
+            role: [
+                self.views[role].draw(order.numel(), size, size, generator(self.spec.seed, epoch, role, index))
+                for index in range(count)
+            ]
+            for role, count in self.method.view_counts.items()
+        }
+        order = order.to(self.device)
+        chunk_steps = max(1, self.options.chunk_size // batch_size)
+        for first in range(0, steps, chunk_steps):
+            last = min(first + chunk_steps, steps)
+            span = slice(first * batch_size, last * batch_size)
+            images = data.images[order[first:last].reshape(-1)]
+            views = {
+                role: [self._make(self.views[role], images, draw, span) for draw in of_role]
+                for role, of_role in draws.items()
+            }
+            for step in range(last - first):
+                part = slice(step * batch_size, (step + 1) * batch_size)
+                indices = order[first + step]
+                made = {role: [view[part] for view in of_role] for role, of_role in views.items()}
+                yield Batch(made, data.given[indices], indices), data.true[indices]
+
+    @staticmethod
+    def _make(view, images: Tensor, draw: dict[str, Tensor], span: slice) -> Tensor:  # noqa: ANN001
+        made = view(images, {key: value[span] for key, value in draw.items()})
+        return made.contiguous(memory_format=torch.channels_last)
+
+    def _accuracies(self) -> dict[str, float]:
+        """Accuracy on the clean test part for each exported network, and on the noisy validation part."""
+        self.method.eval()
+        result = {}
+        for name, network in self.method.exports().items():
+            prefix = "" if name == "student" else f"{name}_"
+            result[f"{prefix}test_accuracy"] = self._accuracy(network, self.data.test)
+        if len(self.data.validation):
+            result["validation_accuracy"] = self._accuracy(self.method.predict, self.data.validation)
+        return result
+
+    def _accuracy(self, predictor, part) -> float:  # noqa: ANN001
+        probabilities = predict_probabilities(predictor, part.images, self.evaluation_view, self.spec.precision)
+        return (probabilities.argmax(dim=1) == part.given).double().mean().item()
+
+    def _predictions(self) -> dict[str, Tensor]:
+        """Class probabilities on test and plain training images, and the labels to judge them by."""
+        data = self.data
+        result = {
+            "test_labels": data.test.true,
+            "train_true": data.train.true,
+            "train_given": data.train.given,
+        }
+        for name, network in self.method.exports().items():
+            for part in ("test", "train"):
+                images = getattr(data, part).images
+                result[f"{name}_{part}"] = predict_probabilities(
+                    network, images, self.evaluation_view, self.spec.precision
+                )
+        return result
