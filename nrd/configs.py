@@ -32,9 +32,10 @@ class Named(Strict):
 
 
 class Subset(Strict):
-    """A fixed stratified part of the training images: the same images for every seed."""
+    """Fixed stratified parts of the training and test images, the same for every seed; absent: all of them."""
 
-    train: Annotated[int, Field(ge=2)]
+    train: Annotated[int, Field(ge=2)] | None = None
+    test: Annotated[int, Field(ge=1)] | None = None
 
 
 class LabelSet(Strict):
@@ -55,6 +56,8 @@ class DatasetConfig(Strict):
     num_classes: Annotated[int, Field(ge=2)]
     channels: Literal[1, 3]
     image_size: Annotated[int, Field(ge=8)]
+    train_size: Annotated[int, Field(ge=2)]
+    test_size: Annotated[int, Field(ge=1)]
     mean: tuple[float, ...]
     std: tuple[Positive, ...]
     citation: str

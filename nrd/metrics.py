@@ -4,6 +4,8 @@
 Results are shares in [0, 1] or nats, never per cent.
 """
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -91,7 +93,7 @@ def midpoint_calibration_error(probabilities: Floats, labels: Integers, bins: in
     right = probabilities.argmax(axis=1) == labels
     edges = np.linspace(0, 1, bins + 1)
     total = 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         inside = (confidence >= low) & (confidence < high)
         if inside.any():
             total += inside.sum() * abs(right[inside].mean() - (low + high) / 2)

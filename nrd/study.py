@@ -373,3 +373,28 @@ def _optimization(settings: Settings, entry: LedgerEntry, method: MethodConfig, 
 def project(root: Path = Path()) -> Project:
     """Return the project in a folder, read once per process."""
     return Project(root)
+
+
+def ledger_rows(project: Project, dataset: str, noise: str) -> list[tuple[str, str, str, str, str]]:
+    """Return (method, learning rate, weight decay, own hyper-parameters, source) of each method, as text.
+
+    Raises:
+        SpecError: an unknown dataset or noise.
+    """
+    if dataset not in project.datasets:
+        raise SpecError(f"there is no dataset {dataset!r}; params/datasets has: {', '.join(project.datasets)}")
+    slug = resolve_noise(noise, project.datasets[dataset], "--noise").slug
+    rows = []
+    for method in project.methods.values():
+        entries = method.ledger.get(project.datasets[dataset].ledger or dataset, {})
+        entry, via = entries.get(slug) or entries.get("default"), ""
+        while entry is not None and entry.same_as:
+            via = f" (entry of {entry.same_as}: {entry.note})"
+            entry = entries.get(entry.same_as)
+        if entry is None:
+            rows.append((method.title, "", "", "", "no settings"))
+            continue
+        own = ", ".join(f"{key} {value}" for key, value in entry.hyperparameters.items())
+        numbers = (f"{value:g}" if value is not None else "" for value in (entry.learning_rate, entry.weight_decay))
+        rows.append((method.title, *numbers, own, f"{entry.source}{via}"))
+    return rows

@@ -142,7 +142,8 @@ def operation(name, image, value, interpolation="nearest", fill=0):
 
 def map_images(function, images, *arguments):
     """Apply a function of a Pillow image and of one entry of each argument to every image."""
-    return torch.stack([from_pil(function(to_pil(image), *rest)) for image, *rest in zip(images, *arguments)])
+    rows = zip(images, *arguments, strict=True)
+    return torch.stack([from_pil(function(to_pil(image), *rest)) for image, *rest in rows])
 
 
 TORCHVISION_NAMES = {

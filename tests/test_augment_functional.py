@@ -4,10 +4,19 @@ import math
 
 import pytest
 import torch
-from augment_reference import BATCHES, batch, draw_rectangle, geometric, map_images, operation, real_images, transform
 from torchvision.transforms import functional as TF
 
 from nrd.augment import functional as F
+from tests.augment_reference import (
+    BATCHES,
+    batch,
+    draw_rectangle,
+    geometric,
+    map_images,
+    operation,
+    real_images,
+    transform,
+)
 
 GEOMETRIC = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 RANGES = {

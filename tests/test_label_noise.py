@@ -208,6 +208,14 @@ def test_superclass_noise_moves_an_exact_share_to_the_next_fine_class(labels, pe
         assert names[new] == family[(family.index(names[true]) + 1) % 5]
 
 
+def test_superclass_lists_are_alphabetical_as_the_official_ones():
+    assert len(CIFAR100_SUPERCLASSES) == 20
+    assert [list(fine) for fine in CIFAR100_SUPERCLASSES.values()] == [
+        sorted(fine) for fine in CIFAR100_SUPERCLASSES.values()
+    ]
+    assert len({name for fine in CIFAR100_SUPERCLASSES.values() for name in fine}) == 100
+
+
 def test_block5_moves_within_blocks_of_ids():
     labels = cyclic(100)
     whole = corrupt(labels, "asymmetric-cifar100-block5", 1.0, 100, 0).labels

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from test_losses import CASES, K, N, draw, every_loss, finite_differences, soft_labels, tensors
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.overrides import TorchFunctionMode
 
 import nrd.losses
 from nrd.losses import (
@@ -60,6 +62,41 @@ def test_half_precision_under_autocast_is_computed_in_float32(case, dtype, soft)
     for tensor, expected in zip(inputs, finite_differences(case, rounded, y), strict=False):
         unit = torch.finfo(dtype).eps  # the gradient itself comes back in half precision
         np.testing.assert_allclose(tensor.grad.double(), expected, rtol=unit, atol=1e-6)
+
+
+class AutocastStates(TorchFunctionMode):
+    """Notes whether autocast is on when a softmax or a logarithm is taken."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__name__", "") in ("softmax", "log_softmax", "log"):
+            self.seen.append(torch.is_autocast_enabled("cpu"))
+        return func(*args, **(kwargs or {}))
+
+
+@every_loss
+def test_autocast_is_off_inside_and_on_again_after(case):
+    z, labels = draw(case)
+    with torch.autocast("cpu", dtype=torch.bfloat16), AutocastStates() as states:
+        case.call(case.make(), tensors(z), torch.tensor(labels))
+        assert torch.is_autocast_enabled("cpu")
+    assert states.seen and not any(states.seen)
+
+
+def test_matrix_products_of_a_new_loss_escape_autocast():
+    transitions = torch.tensor(soft_labels(samples=K), dtype=torch.float32)
+
+    class ForwardCorrection(LabelLoss):
+        def per_sample(self, log_p, y):
+            return -(y * (log_p.exp() @ transitions).log()).sum(-1)
+
+    z, labels = draw(CASES["ce"])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = ForwardCorrection()(tensors(z, torch.float32)[0], torch.tensor(labels))
+    expected = -np.log((softmax(z[0], axis=1) @ transitions.double().numpy())[np.arange(N), labels]).mean()
+    assert loss.item() == pytest.approx(expected, rel=2e-6)
 
 
 def test_mixed_precision_views_meet_in_the_wider_one():
@@ -305,6 +342,7 @@ def test_gpu_step_can_be_captured_even_with_validation(case):
     target = torch.tensor(labels, device="cuda")
     loss = case.make()
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         case.call(loss, inputs, target)
     side.synchronize()

@@ -6,7 +6,7 @@ from torch import Tensor
 from nrd.augment import _spaces
 from nrd.augment._geometric import Interpolation
 from nrd.augment._operations import NO_OPERATION, Draw, Operations
-from nrd.augment._tensors import Fill, check_images
+from nrd.augment._tensors import Fill, blocks, check_images
 
 LONGEST_RANDOM_CHAIN = 3
 
@@ -42,17 +42,19 @@ class _Chains:
         chains = images.repeat_interleave(self.width, 0)
         for step in range(draw["operation"].shape[2]):
             operation = draw["operation"][:, :, step].flatten()
-            self.operations.apply_(chains, operation, draw["magnitude"][:, :, step].flatten())
+            chains = self.operations.apply(chains, operation, draw["magnitude"][:, :, step].flatten())
         return chains.view(len(images), self.width, *images.shape[1:])
 
     def _mix(self, images: Tensor, draw: Draw) -> Tensor:
         """Return the weighted sum as float32 grey levels."""
         chains = self._run(images, draw)
         weights = draw["weights"].to(images.device, non_blocking=True)[..., None, None, None]
-        # Product and sum stay two kernels, so that the sum is rounded as in the definition.
-        mixed = images * weights[:, 0]
-        for place in range(self.width):
-            mixed.add_(chains[:, place] * weights[:, place + 1])
+        mixed = torch.empty(images.shape, dtype=weights.dtype, device=images.device)
+        for block in blocks(images):
+            # Product and sum stay two kernels, so that the sum is rounded as in the definition.
+            torch.mul(images[block], weights[block, 0], out=mixed[block])
+            for place in range(self.width):
+                mixed[block].add_(chains[block, place] * weights[block, place + 1])
         return mixed
 
 

@@ -1,5 +1,7 @@
 """Cropping, flipping and blanking rectangles, with one place per image."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -28,7 +30,7 @@ def crop_and_flip(
     [0, 7, 6, 5, 4, 3, 2, 1]
     """
     check_images(images)
-    number, channels, height, width = images.shape
+    height, width = images.shape[2:]
     device = images.device
     rows = per_image(top, images, torch.int64)[:, None] + torch.arange(height, device=device)
     columns = per_image(left, images, torch.int64)[:, None]
@@ -39,7 +41,7 @@ def crop_and_flip(
         columns = columns + torch.where(per_image(flipped, images, torch.bool)[:, None], width - 1 - x, x)
     index = (rows * (width + 2 * padding))[:, :, None] + columns[:, None]
     padded = _pad(images, padding, fill).flatten(2)
-    return padded.gather(2, index.flatten(1)[:, None].expand(-1, channels, -1)).view(images.shape)
+    return padded.gather(2, index.flatten(1)[:, None].expand(-1, images.shape[1], -1)).view(images.shape)
 
 
 def _pad(images: Tensor, padding: int, fill: Fill) -> Tensor:
@@ -103,10 +105,13 @@ def erase(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tens
     [[1.0, 0.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 1.0]]
     """
     mask = _rectangle(images, top, left, top + height, left + width)
-    if isinstance(fill, int | float):
-        return images.masked_fill(mask, fill)
-    colour = fill_colour(fill, images)
-    return images.masked_fill(mask, 0) if colour is None else torch.where(mask, colour, images)
+    if isinstance(fill, Sequence):
+        colour = fill_colour(fill, images)
+        return images.masked_fill(mask, 0) if colour is None else torch.where(mask, colour, images)
+    if fill == 0 and images.dtype == torch.float32:
+        # Clearing bits is an order of magnitude faster on the CPU, and leaves no negative zeros as a product would.
+        return (images.view(torch.int32) & (~mask).to(torch.int32).neg_()).view(torch.float32)
+    return images.masked_fill(mask, fill)
 
 
 def cutout(images: Tensor, centre_y: Tensor, centre_x: Tensor, size: int, fill: float | Fill = 0) -> Tensor:

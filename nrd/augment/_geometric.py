@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nrd.augment._tensors import Fill, check_images, fill_colour
+from nrd.augment._tensors import Fill, blocks, check_images, fill_colour
 
 Interpolation = Literal["nearest", "bilinear", "bilinear_fast"]
 Matrix = tuple[float, float, float, float, float, float]
@@ -51,71 +51,49 @@ def rotate_matrix(degrees: float, height: int, width: int) -> Matrix:
     return (cosine, sine, shift_x, minus, cosine, shift_y)
 
 
-def _nearest_map(matrices: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return for each matrix the flat index of the nearest pixel and whether it is inside, both ``(M, H·W)``."""
-    a, b, c, d, e, f = matrices.unsqueeze(-1).unbind(1)
-    x = torch.arange(width, device=matrices.device)
-    y = torch.arange(height, device=matrices.device)
-    start_x, start_y = c + a * 0.5 + b * 0.5, f + d * 0.5 + e * 0.5
-
-    def fixed(value: Tensor) -> Tensor:
-        return (value * 65536.0 + 0.5).floor().to(torch.int32)
-
-    x32, y32 = x.to(torch.int32), y.to(torch.int32)
-    column = ((fixed(start_x) + fixed(a) * x32)[:, None] + (fixed(b) * y32)[:, :, None]).bitwise_right_shift_(16)
-    row = ((fixed(start_y) + fixed(d) * x32)[:, None] + (fixed(e) * y32)[:, :, None]).bitwise_right_shift_(16)
-    scaling = ((b == 0) & (d == 0)).unsqueeze(-1)
-    scaled_x = (start_x + a * x).floor().to(torch.int32)[:, None]
-    scaled_y = (start_y + e * y).floor().to(torch.int32)[:, :, None]
-    column, row = torch.where(scaling, scaled_x, column), torch.where(scaling, scaled_y, row)
-    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    index = (row * width + column).mul_(inside)
-    return index.long().flatten(1), inside.flatten(1)
-
-
-def _bilinear_map(matrices: Tensor, height: int, width: int) -> dict[str, Tensor]:
-    """Return for each matrix the four neighbours' indices, the two weights and the mask, each ``(M, H·W)``."""
-    a, b, c, d, e, f = matrices[:, :, None, None].unbind(1)
-    x = torch.arange(width, dtype=torch.float64, device=matrices.device) + 0.5
-    y = torch.arange(height, dtype=torch.float64, device=matrices.device).unsqueeze(-1) + 0.5
-    x_in, y_in = a * x + b * y + c, d * x + e * y + f
-    inside = (x_in >= 0) & (x_in < width) & (y_in >= 0) & (y_in < height)
-    x_in, y_in = x_in - 0.5, y_in - 0.5
-    left, top = x_in.floor(), y_in.floor()
-    columns = [(left + i).clamp_(0, width - 1).long() for i in (0, 1)]
-    rows = [(top + i).clamp_(0, height - 1).long() * width for i in (0, 1)]
-    maps = {f"{i}{j}": rows[i] + columns[j] for i in (0, 1) for j in (0, 1)}
-    maps |= {"x": x_in - left, "y": y_in - top, "inside": inside}
-    return {key: value.flatten(1) for key, value in maps.items()}
-
-
-def _mix(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
-    """Return ``first + (second − first)·weight`` with each operation rounded on its own."""
-    return (second - first).mul_(weight).add_(first)
-
-
-def _sample_bilinear(flat: Tensor, maps: dict[str, Tensor], axes: str, dtype: torch.dtype) -> Tensor:
-    """Sample ``(N, C, P)`` images at the maps ``(N, P)``; an axis left out has weight 0 everywhere."""
-
-    def pixels(key: str) -> Tensor:
-        return flat.gather(2, maps[key][:, None].expand(-1, flat.shape[1], -1)).to(dtype)
-
-    def weight(key: str) -> Tensor:
-        return maps[key].to(dtype)[:, None]
-
-    value = _mix(pixels("00"), pixels("01"), weight("x")) if "x" in axes else pixels("00")
-    if "y" in axes:
-        below = _mix(pixels("10"), pixels("11"), weight("x")) if "x" in axes else pixels("10")
-        value = _mix(value, below, weight("y"))
-    if dtype == torch.float32:
-        # A value that is whole in float64 may come out just below it here; truncation must not lose a level.
-        value.add_(1e-5)
-    return value.to(torch.uint8)
-
-
 def _is_translation(matrix: Matrix) -> bool:
+    """Say whether the matrix moves by whole pixels, for which all ways of sampling agree."""
     a, b, c, d, e, f = matrix
     return (a, b, d, e) == (1.0, 0.0, 0.0, 1.0) and c == int(c) and f == int(f)
+
+
+def _fixed_places(coefficients: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return columns ``(M, H, W)`` and rows ``(M, H, W)`` of the nearest pixels, walked in 16.16 fixed point."""
+    a, b, c, d, e, f = coefficients.unsqueeze(-1).unbind(1)
+    starts = torch.stack([c + a * 0.5 + b * 0.5, f + d * 0.5 + e * 0.5])
+    steps = torch.stack([torch.stack([a, d]), torch.stack([b, e])])
+    start, (along, down) = ((value * 65536.0 + 0.5).floor().to(torch.int32) for value in (starts, steps))
+    x, y = (torch.arange(length, dtype=torch.int32, device=a.device) for length in (width, height))
+    places = (start + along * x)[:, :, None] + (down * y)[..., None]
+    return tuple(places.bitwise_right_shift_(16))
+
+
+def _scaled_places(coefficients: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return columns ``(M, 1, W)`` and rows ``(M, H, 1)`` of the nearest pixels of pure scalings."""
+    a, b, c, d, e, f = coefficients.unsqueeze(-1).unbind(1)
+    x, y = (torch.arange(length, device=a.device) for length in (width, height))
+    column = ((c + a * 0.5 + b * 0.5) + a * x).floor().to(torch.int32)
+    row = ((f + d * 0.5 + e * 0.5) + e * y).floor().to(torch.int32)
+    return column[:, None], row[:, :, None]
+
+
+def _nearest_map(matrices: list[Matrix], height: int, width: int, device: torch.device) -> dict[str, Tensor]:
+    """Return for each matrix the flat index of the nearest pixel and whether it is inside, both ``(M, H·W)``."""
+    coefficients = torch.tensor(matrices, dtype=torch.float64).to(device, non_blocking=True)
+    scaling = [b == d == 0 for _, b, _, d, _, _ in matrices]
+    if all(scaling):
+        column, row = _scaled_places(coefficients, height, width)
+    else:
+        column, row = _fixed_places(coefficients, height, width)
+        stepped = [flag and not _is_translation(matrix) for flag, matrix in zip(scaling, matrices, strict=True)]
+        if any(stepped):
+            chosen = torch.tensor(stepped).to(device, non_blocking=True).view(-1, 1, 1)
+            scaled_column, scaled_row = _scaled_places(coefficients, height, width)
+            column, row = torch.where(chosen, scaled_column, column), torch.where(chosen, scaled_row, row)
+    # The sign bit of v | (length − 1 − v) says that v is outside.
+    inside = ((column | (width - 1 - column)) | (row | (height - 1 - row))) >= 0
+    index = (row * width + column) * inside
+    return {"index": index.long().flatten(1), "inside": inside.flatten(1)}
 
 
 def _moved_axes(matrices: list[Matrix]) -> str:
@@ -124,26 +102,82 @@ def _moved_axes(matrices: list[Matrix]) -> str:
     return axes + ("y" if any((d, e) != (0.0, 1.0) or f != int(f) for *_, d, e, f in matrices) else "")
 
 
+def _bilinear_map(
+    matrices: list[Matrix], height: int, width: int, device: torch.device, dtype: torch.dtype
+) -> dict[str, Tensor]:
+    """Return for each matrix the neighbours' indices, the weights and the mask, each ``(M, H·W)``.
+
+    The entry ``index00`` is the neighbour to the upper left, ``index01`` the one to its right; what an axis without
+    interpolation would not use is left out.
+    """
+    coefficients = torch.tensor(matrices, dtype=torch.float64).to(device, non_blocking=True)
+    a, b, c, d, e, f = coefficients[:, :, None, None].unbind(1)
+    x = torch.arange(width, dtype=torch.float64, device=device) + 0.5
+    y = torch.arange(height, dtype=torch.float64, device=device).unsqueeze(-1) + 0.5
+    x_in, y_in = a * x + b * y + c, d * x + e * y + f
+    inside = (x_in >= 0) & (x_in < width) & (y_in >= 0) & (y_in < height)
+    x_in, y_in = x_in - 0.5, y_in - 0.5
+    left, top = x_in.floor(), y_in.floor()
+    axes = _moved_axes(matrices)
+    columns = [(left + i).clamp_(0, width - 1).long() for i in ((0, 1) if "x" in axes else (0,))]
+    rows = [(top + i).clamp_(0, height - 1).long() * width for i in ((0, 1) if "y" in axes else (0,))]
+    maps = {f"index{i}{j}": row + column for i, row in enumerate(rows) for j, column in enumerate(columns)}
+    weights = {"x": x_in - left, "y": y_in - top}
+    maps |= {f"weight_{axis}": weights[axis].to(dtype) for axis in axes} | {"inside": inside}
+    return {key: value.flatten(1) for key, value in maps.items()}
+
+
+def _mix(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
+    """Return ``first + (second − first)·weight`` in the weight's type, each operation rounded on its own."""
+    if first.dtype == torch.uint8:
+        return second.to(torch.int16).sub_(first).to(weight.dtype).mul_(weight).add_(first)
+    return second.sub_(first).mul_(weight).add_(first)
+
+
+def _sample(flat: Tensor, maps: dict[str, Tensor]) -> Tensor:
+    """Sample uint8 ``(N, C, P)`` images at maps ``(N, 1, P)`` or ``(1, 1, P)`` of either kind."""
+
+    def pixels(key: str) -> Tensor:
+        return flat.gather(2, maps[key].expand(flat.shape))
+
+    if "index" in maps:
+        return pixels("index")
+    if "weight_x" not in maps:
+        value = _mix(pixels("index00"), pixels("index10"), maps["weight_y"])
+    else:
+        value = _mix(pixels("index00"), pixels("index01"), maps["weight_x"])
+        if "weight_y" in maps:
+            below = _mix(pixels("index10"), pixels("index11"), maps["weight_x"])
+            value = _mix(value, below, maps["weight_y"])
+    if value.dtype == torch.float32:
+        # A value that is whole in float64 may come out just below it here; truncation must not lose a level.
+        value.add_(1e-5)
+    return value.to(torch.uint8)
+
+
 def _warp(images: Tensor, matrices: list[Matrix], which: list[int], interpolation: Interpolation, fill: Fill) -> Tensor:
     """Apply to image ``i`` the matrix ``matrices[which[i]]``."""
     if interpolation not in ("nearest", "bilinear", "bilinear_fast"):
         raise ValueError(f"unknown interpolation {interpolation!r}: expected nearest, bilinear or bilinear_fast")
-    number, channels, height, width = images.shape
-    if not number:
+    if not len(images):
         return images.clone()
-    flat = images.flatten(2)
-    table = torch.tensor(matrices, dtype=torch.float64).to(images.device, non_blocking=True)
-    chosen = torch.tensor(which).to(images.device, non_blocking=True)
+    height, width = images.shape[2:]
     if interpolation == "nearest" or all(map(_is_translation, matrices)):
-        index, inside = (entry.index_select(0, chosen) for entry in _nearest_map(table, height, width))
-        result = flat.gather(2, index[:, None].expand(-1, channels, -1))
+        maps = _nearest_map(matrices, height, width, images.device)
     else:
-        maps = {key: entry.index_select(0, chosen) for key, entry in _bilinear_map(table, height, width).items()}
         dtype = torch.float64 if interpolation == "bilinear" else torch.float32
-        inside, result = maps["inside"], _sample_bilinear(flat, maps, _moved_axes(matrices), dtype)
-    result, inside = result.view(images.shape), inside.view(number, 1, height, width)
+        maps = _bilinear_map(matrices, height, width, images.device, dtype)
+    maps = {key: value[:, None] for key, value in maps.items()}
+    chosen = torch.tensor(which).to(images.device, non_blocking=True)
     colour = fill_colour(fill, images)
-    return result.mul_(inside) if colour is None else torch.where(inside, result, colour)
+    results = []
+    for block in blocks(images):
+        rows = chosen[block]
+        spread = maps if len(matrices) == 1 else {key: value.index_select(0, rows) for key, value in maps.items()}
+        flat = images[block].flatten(2)
+        result, inside = _sample(flat, spread), spread["inside"]
+        results.append(result.mul_(inside) if colour is None else torch.where(inside, result, colour.flatten(2)))
+    return torch.cat(results).view(images.shape)
 
 
 def affine(images: Tensor, matrices: Tensor, interpolation: Interpolation = "nearest", fill: Fill = 0) -> Tensor:

@@ -57,9 +57,8 @@ class ColorJitter:
     def apply(self, images: Tensor, draw: Draw) -> Tensor:
         """Apply a draw to uint8 ``(N, C, H, W)`` images; they are not changed themselves."""
         check_images(images)
-        images = images.clone()
         for step in range(draw["operation"].shape[1]):
-            self.operations.apply_(images, draw["operation"][:, step], draw["magnitude"][:, step])
+            images = self.operations.apply(images, draw["operation"][:, step], draw["magnitude"][:, step])
         return images
 
 

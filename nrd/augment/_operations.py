@@ -1,6 +1,6 @@
 """Operations by name, applied to the images of a batch that drew them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nrd.augment import functional as F
 from nrd.augment._geometric import Interpolation
-from nrd.augment._tensors import Fill
+from nrd.augment._tensors import Fill, blocks
 
 Draw = dict[str, Tensor]
 NO_OPERATION = -1
@@ -51,8 +51,8 @@ class Operations:
     fill: Fill = 0
     extra: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] | None = None
 
-    def apply_(self, images: Tensor, operation: Tensor, magnitude: Tensor, place: Tensor | None = None) -> Tensor:
-        """Replace each image by the result of its own operation, in place.
+    def apply(self, images: Tensor, operation: Tensor, magnitude: Tensor, place: Tensor | None = None) -> Tensor:
+        """Apply to each image its own operation.
 
         Args:
             images: uint8 ``(N, C, H, W)``.
@@ -61,24 +61,37 @@ class Operations:
             place: ``(N, 2)`` floats on the CPU for the extra operations.
 
         Returns:
-            The images.
+            uint8 ``(N, C, H, W)``, in the order of the images.
         """
-        # The groups' sizes are known on the host, so a device is never waited for.
-        order = operation.argsort(stable=True)
+        if not len(images):
+            return images
+        # Sorted by operation, then magnitude: images that share a geometric map lie side by side. All sizes are
+        # known on the host, so a device is never waited for.
+        order = magnitude.argsort(stable=True)
+        order = order[operation[order].argsort(stable=True)]
         sizes = torch.bincount(operation + 1, minlength=len(self.names) + 1).tolist()
-        groups = order.split(sizes)[1:]
-        for name, group in zip(self.names, groups, strict=True):
-            if not len(group) or name == "identity":
-                continue
-            rows = group.to(images.device, non_blocking=True)
-            chosen = images.index_select(0, rows)
-            result = self._apply_one(name, chosen, magnitude[group], None if place is None else place[group])
-            images.index_copy_(0, rows, result)
-        return images
+        magnitude, place = magnitude[order], None if place is None else place[order]
+        images = images.index_select(0, order.to(images.device, non_blocking=True))
+        results, start = [], 0
+        for name, size in zip(("identity", *self.names), sizes, strict=True):
+            results += self._apply_one(name, images, magnitude, place, slice(start, start + size))
+            start += size
+        back = torch.empty_like(order)
+        back[order] = torch.arange(len(order))
+        return torch.cat(results).index_select(0, back.to(images.device, non_blocking=True))
 
-    def _apply_one(self, name: str, images: Tensor, magnitude: Tensor, place: Tensor | None) -> Tensor:
-        if self.extra and name in self.extra:
-            return self.extra[name](images, magnitude, place)
+    def _apply_one(
+        self, name: str, images: Tensor, magnitude: Tensor, place: Tensor | None, part: slice
+    ) -> Iterator[Tensor]:
+        images, magnitude = images[part], magnitude[part]
+        if name == "identity":
+            yield images
+            return
         if name in GEOMETRIC:
-            return GEOMETRIC[name](images, magnitude, self.interpolation, self.fill)
-        return POINTWISE[name](images, magnitude)
+            yield GEOMETRIC[name](images, magnitude, self.interpolation, self.fill)
+            return
+        for block in blocks(images):
+            if self.extra and name in self.extra:
+                yield self.extra[name](images[block], magnitude[block], place[part][block])
+            else:
+                yield POINTWISE[name](images[block], magnitude[block])

@@ -131,10 +131,9 @@ class RandAugment:
     def apply(self, images: Tensor, draw: Draw) -> Tensor:
         """Apply a draw to uint8 ``(N, C, H, W)`` images; they are not changed themselves."""
         check_images(images)
-        images = images.clone()
         for step in range(self.num_ops):
             place = draw["place"][:, step] if "place" in draw else None
-            self.operations.apply_(images, draw["operation"][:, step], draw["magnitude"][:, step], place)
+            images = self.operations.apply(images, draw["operation"][:, step], draw["magnitude"][:, step], place)
         return images
 
 
@@ -208,7 +207,6 @@ class AutoAugment:
     def apply(self, images: Tensor, draw: Draw) -> Tensor:
         """Apply a draw to uint8 ``(N, C, H, W)`` images; they are not changed themselves."""
         check_images(images)
-        images = images.clone()
         for step in range(2):
-            self.operations.apply_(images, draw["operation"][:, step], draw["magnitude"][:, step])
+            images = self.operations.apply(images, draw["operation"][:, step], draw["magnitude"][:, step])
         return images

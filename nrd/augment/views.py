@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from nrd.augment import policies
-from nrd.augment._tensors import check_images
+from nrd.augment._tensors import BLOCK, blocks, check_images
 from nrd.augment.functional import crop_and_flip, cutout
 from nrd.augment.policies import Draw, Policy
 
@@ -110,13 +110,13 @@ class View:
             raise ValueError(f"images have {images.shape[1]} channels, the normalisation {self.mean.shape[1]}")
         if self.before is not None:
             images = self.before.apply(images, draw)
-        images = self._frame(images, draw)
         if self.after is not None:
-            images = self.after.apply(images, draw)
-        result = images.to(torch.float32).div_(self.scale).sub_(self.mean).div_(self.std)
-        if self.cutout_size:
-            result = cutout(result, draw["cutout_y"], draw["cutout_x"], self.cutout_size)
-        return result if self.erasing is None else self.erasing.apply(result, draw)
+            images = self.after.apply(self._frame(images, draw), draw)
+        result = torch.empty(images.shape, dtype=torch.float32, device=images.device)
+        # Nothing here is in double precision, so blocks may be larger than a policy's.
+        for block in blocks(images, 4 * BLOCK):
+            self._finish(images[block], {name: value[block] for name, value in draw.items()}, result[block])
+        return result
 
     def _frame(self, images: Tensor, draw: Draw) -> Tensor:
         if not self.padding and not self.flip:
@@ -124,6 +124,15 @@ class View:
         nowhere = torch.zeros(len(images), dtype=torch.int64)
         top, left = (draw.get(name, nowhere) for name in ("crop_top", "crop_left"))
         return crop_and_flip(images, top, left, draw.get("flip"), self.padding)
+
+    def _finish(self, images: Tensor, draw: Draw, result: Tensor) -> None:
+        """Frame and normalise into the result, and blank what is to be blanked."""
+        framed = self._frame(images, draw) if self.after is None else images
+        torch.div(framed, self.scale, out=result).sub_(self.mean).div_(self.std)
+        if self.cutout_size:
+            result.copy_(cutout(result, draw["cutout_y"], draw["cutout_x"], self.cutout_size))
+        if self.erasing is not None:
+            result.copy_(self.erasing.apply(result, draw))
 
 
 Builder = Callable[..., dict[str, Any]]

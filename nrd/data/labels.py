@@ -47,7 +47,7 @@ def draw_labels(spec: RunSpec, arrays: Arrays, config: DatasetConfig, layout: La
     """
     true, noise = arrays.train_labels, spec.noise
     if noise.definition == "human":
-        return Labels(true, _human_labels(spec, config, layout, len(true)))
+        return Labels(true, _human_labels(spec, config, layout, true))
     try:
         images = arrays.train_images if noise.definition == "instance-dependent" else None
         result = corrupt(true, noise.definition, noise.rate, spec.dataset.num_classes, spec.seed, images=images)
@@ -56,7 +56,7 @@ def draw_labels(spec: RunSpec, arrays: Arrays, config: DatasetConfig, layout: La
     return Labels(true, result.labels)
 
 
-def _human_labels(spec: RunSpec, config: DatasetConfig, layout: Layout, size: int) -> np.ndarray:
+def _human_labels(spec: RunSpec, config: DatasetConfig, layout: Layout, true: np.ndarray) -> np.ndarray:
     from nrd.data.human_labels import load_cifar_n
     from nrd.data.sources import locate
 
@@ -67,12 +67,9 @@ def _human_labels(spec: RunSpec, config: DatasetConfig, layout: Layout, size: in
             f"{layout.raw / label_set.file}: there is no such file (nor under NRD_DATA); get it from {label_set.source}"
         )
     try:
-        given = load_cifar_n(path, spec.noise.label_set)
+        return load_cifar_n(path, spec.noise.label_set, true)
     except ValueError as error:
         raise SpecError(str(error)) from None
-    if len(given) != size:
-        raise SpecError(f"{path}: has {len(given)} labels for {size} training images of {spec.dataset.name}")
-    return given
 
 
 def _header(spec: RunSpec) -> dict[str, str]:

@@ -47,16 +47,24 @@ def read_arrays(config: DatasetConfig, layout: Layout, download: bool = True) ->
             f"params/datasets/{config.name}.yaml: source: there is no {config.source!r}; allowed: {', '.join(SOURCES)}"
         )
     arrays = SOURCES[config.source](config, layout, download)
-    if config.subset is not None:
-        size = config.subset.train
-        if size > len(arrays.train_labels):
-            raise SpecError(
-                f"params/datasets/{config.name}.yaml: subset.train: {size} is more than the "
-                f"{len(arrays.train_labels)} training images"
-            )
-        keep = stratified_indices(arrays.train_labels, size, SPLIT_SEED)
-        arrays = Arrays(arrays.train_images[keep], arrays.train_labels[keep], arrays.test_images, arrays.test_labels)
-    return arrays
+    if config.subset is None:
+        return arrays
+    return Arrays(
+        *_part(config, "train", arrays.train_images, arrays.train_labels),
+        *_part(config, "test", arrays.test_images, arrays.test_labels),
+    )
+
+
+def _part(config: DatasetConfig, name: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    size = getattr(config.subset, name)
+    if size is None:
+        return images, labels
+    if size > len(labels):
+        raise SpecError(
+            f"params/datasets/{config.name}.yaml: subset.{name}: {size} is more than the {len(labels)} images there are"
+        )
+    keep = stratified_indices(labels, size, SPLIT_SEED)
+    return images[keep], labels[keep]
 
 
 def _digits(config: DatasetConfig, layout: Layout, download: bool) -> Arrays:

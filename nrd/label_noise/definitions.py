@@ -2,7 +2,7 @@
 
 Each takes the (N,) int64 true labels, the rate η, the number of classes K and a generator, and returns new (N,)
 int64 labels. All draw from ``numpy.random.RandomState``, whose streams NumPy has frozen; integers are asked for
-with a fixed width, since the stream depends on it and the default width on the platform.
+with a fixed width, never with the platform's own.
 """
 
 import math
@@ -83,8 +83,8 @@ def pair(labels: Labels, rate: float, num_classes: int, rng: np.random.RandomSta
 def asymmetric_cifar10_sequential(labels: Labels, rate: float, num_classes: int, rng: np.random.RandomState) -> Labels:
     """Visit classes 0…9, each flipping ⌈η·n⌉ of the n samples that carry its label *at that moment*.
 
-    The definition of the GJS code and of ELR: cats turned dogs may be turned back, so that fewer than η of the
-    cats and exactly η·5000 or so of the true dogs end mislabeled. On CIFAR-10 the actual rate is 9.6 % at η = 20 %
+    The definition of the GJS code and of ELR: cats turned dogs may be turned back, so that at η = 20 %
+    about 800 of the 5000 cats but 1000 of the dogs end mislabeled. On CIFAR-10 the actual rate is 9.6 % at η = 20 %
     and 18.4 % at η = 40 %. Shuffles every class, flipping or not, as the GJS code does: a seed gives its labels.
     """
     noisy = labels.copy()

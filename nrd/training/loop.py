@@ -6,17 +6,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nrd.augment import create_view
 from nrd.data.arrays import load_arrays
 from nrd.data.device import DeviceData, to_device
 from nrd.data.labels import read_labels
 from nrd.evaluation.predict import predict_probabilities
 from nrd.layout import Layout
-from nrd.methods.base import Batch, Context, Method
-from nrd.methods.registry import create_method
-from nrd.models import create_model
+from nrd.methods.base import Context
 from nrd.randomness import generator
 from nrd.spec import RunOptions, RunSpec, SpecError
+from nrd.training.batches import make_batches
+from nrd.training.build import build_method, build_optimizer, build_views, pick_device, training_step
 from nrd.training.checkpoint import TIME_SHARE, State, load_state, save_state
 from nrd.training.lock import run_lock
 from nrd.training.outputs import RunWriter
@@ -47,20 +46,6 @@ def train(spec: RunSpec, layout: Layout, options: RunOptions) -> Path:
     return layout.run(spec.name)
 
 
-def pick_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is the GPU where there is one.
-
-    Raises:
-        SpecError: CUDA was asked for and is not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SpecError(f"device {name!r}: CUDA is not available here; use cpu or auto")
-    return device
-
-
 class Trainer:
     """A run under way."""
 
@@ -73,10 +58,9 @@ class Trainer:
             torch.use_deterministic_algorithms(True)
         arrays = load_arrays(layout.dataset(spec.dataset.name), spec.dataset.checksum)
         self.data: DeviceData = to_device(spec, arrays, read_labels(spec, layout.labels(spec.labels_name)), self.device)
-        self.method = self._build_method()
-        self.optimizer = self._build_optimizer()
-        self.views = {role: self._view(view.name, view.options) for role, view in spec.method.views.items()}
-        self.evaluation_view = self._view("none", {})
+        self.method = build_method(spec, len(self.data.train), self.device, layout.root)
+        self.optimizer = build_optimizer(spec, self.method)
+        self.views, self.evaluation_view = build_views(spec, self.device)
         self.context = Context(
             device=self.device,
             seed=spec.seed,
@@ -86,37 +70,6 @@ class Trainer:
         )
         self.writer = RunWriter(spec, layout, options, self.device)
         self.state = self._resume()
-
-    def _build_method(self) -> Method:
-        spec = self.spec
-        method = create_method(spec.method, self.layout.root)
-        networks = [
-            create_model(
-                spec.network.name,
-                spec.dataset.num_classes,
-                spec.dataset.channels,
-                generator=generator(spec.seed, "init", index),
-                **spec.network.options,
-            )
-            for index in range(method.num_networks)
-        ]
-        method.setup(networks, len(self.data.train), spec.dataset.num_classes)
-        return method.to(self.device, memory_format=torch.channels_last)
-
-    def _build_optimizer(self) -> torch.optim.Optimizer:
-        settings = self.spec.optimization
-        return torch.optim.SGD(
-            self.method.trainable(),
-            lr=settings.learning_rate,
-            momentum=settings.momentum,
-            nesterov=settings.nesterov,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-
-    def _view(self, name: str, options: dict):  # noqa: ANN202
-        dataset = self.spec.dataset
-        return create_view(name, dataset.mean, dataset.std, **options).to(self.device)
 
     def _resume(self) -> State:
         state = load_state(self.spec.name, self.layout.scratch(self.spec.name), self.device)
@@ -173,13 +126,11 @@ class Trainer:
         self.method.on_epoch_start(context)
         statistics = EpochStatistics(self.device)
         order = self.method.epoch_order(context, len(self.data.train), generator(spec.seed, epoch, "order"))
-        for batch, true in self._batches(epoch, order):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
-                losses = self.method.step(context, batch)
-            self.optimizer.zero_grad(set_to_none=True)
-            losses["loss"].backward()
-            self.optimizer.step()
-            self.method.on_step_end(context)
+        batches = make_batches(
+            self.data.train, order, self.views, self.method.view_counts, (spec.seed, epoch), self.options.chunk_size
+        )
+        for batch, true in batches:
+            losses = training_step(self.method, self.optimizer, context, batch, spec.precision)
             statistics.add(losses, true, batch.targets)
             context.step += 1
         if (bad := statistics.first_bad_step()) is not None:
@@ -190,42 +141,6 @@ class Trainer:
         if (epoch + 1) % spec.evaluation_interval == 0 or epoch + 1 == spec.optimization.epochs:
             row |= self._accuracies()
         return row
-
-    def _batches(self, epoch: int, order: Tensor):  # noqa: ANN202
-        """Yield ``(Batch, true labels)``; views are made for many batches at a time.
-
-        What is drawn for a sample depends on (seed, epoch, role, number of the view) and its place in the epoch,
-        not on the chunks.
-        """
-        data, size = self.data.train, self.spec.dataset.image_size
-        steps, batch_size = order.shape
-        draws = {
-            role: [
-                self.views[role].draw(order.numel(), size, size, generator(self.spec.seed, epoch, role, index))
-                for index in range(count)
-            ]
-            for role, count in self.method.view_counts.items()
-        }
-        order = order.to(self.device)
-        chunk_steps = max(1, self.options.chunk_size // batch_size)
-        for first in range(0, steps, chunk_steps):
-            last = min(first + chunk_steps, steps)
-            span = slice(first * batch_size, last * batch_size)
-            images = data.images[order[first:last].reshape(-1)]
-            views = {
-                role: [self._make(self.views[role], images, draw, span) for draw in of_role]
-                for role, of_role in draws.items()
-            }
-            for step in range(last - first):
-                part = slice(step * batch_size, (step + 1) * batch_size)
-                indices = order[first + step]
-                made = {role: [view[part] for view in of_role] for role, of_role in views.items()}
-                yield Batch(made, data.given[indices], indices), data.true[indices]
-
-    @staticmethod
-    def _make(view, images: Tensor, draw: dict[str, Tensor], span: slice) -> Tensor:  # noqa: ANN001
-        made = view(images, {key: value[span] for key, value in draw.items()})
-        return made.contiguous(memory_format=torch.channels_last)
 
     def _accuracies(self) -> dict[str, float]:
         """Accuracy on the clean test part for each exported network, and on the noisy validation part."""

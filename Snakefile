@@ -1,0 +1,33 @@
+# The whole result grid from one command:
+#
+#     snakemake --cores all            the paper's grid (for GPUs)
+#     snakemake --cores all demo       a few minutes on two cores
+#     snakemake --cores all <study>    any study in params/studies/
+#
+# What is run is said in params/; what a rule does, a person can type: each calls the `nrd` command.
+from snakemake.utils import min_version
+
+min_version("9.5")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/datasets.smk"
+include: "workflow/rules/labels.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/analysis.smk"
+include: "workflow/rules/report.smk"
+include: "workflow/rules/tracking.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.paper.input,
+
+
+onstart:
+    announce()
+
+
+onerror:
+    point_to_logs()

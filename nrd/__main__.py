@@ -1,0 +1,5 @@
+"""``python -m nrd`` is the ``nrd`` command."""
+
+from nrd.cli import main
+
+main()

@@ -1,0 +1,105 @@
+"""How fast the views are, beside torchvision's transforms applied image by image.
+
+The two take turns, and each reports its fastest turn, so that other programs on the machine disturb both alike.
+Seconds are the process's own CPU seconds; set the number of threads before measuring.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nrd.augment import create_view
+
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+SIZE, PADDING = 32, 4
+TURNS = 5
+
+
+def _policies() -> dict[str, list[Any]]:
+    """Return torchvision's policy for each view that it has one for."""
+    from torchvision.transforms import v2
+
+    return {
+        "none": [],
+        "crop": [],
+        # torchvision has no RandAugment in ildoonet's parametrisation; its own takes the same time.
+        "gjs": [v2.RandAugment(1, 3)],
+        "paper": [v2.RandAugment(1, 3)],
+        "autoaugment": [v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10)],
+        "augmix": [v2.AugMix()],
+        "color_jitter": [v2.ColorJitter(0.4, 0.4, 0.4)],
+    }
+
+
+def _torchvision(view: str) -> Callable[[Any], Tensor]:
+    """Return torchvision's pipeline for a view, without the cutout, which it does not have."""
+    from torchvision.transforms import v2
+
+    frame = [] if view == "none" else [v2.RandomCrop(SIZE, PADDING), v2.RandomHorizontalFlip()]
+    scale = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    return v2.Compose([*_policies()[view], *frame, *scale])
+
+
+def _images_per_second(function: Callable[[], int], seconds: float) -> float:
+    start, images = time.process_time(), 0
+    while (spent := time.process_time() - start) < seconds or not images:
+        images += function()
+    return images / spent
+
+
+def _measure(name: str, images: Tensor, seconds: float) -> dict[str, Any]:
+    from torchvision.transforms.functional import to_pil_image
+
+    view, generator = create_view(name, MEAN, STD, PADDING), torch.Generator().manual_seed(0)
+    pipeline, tensors = _torchvision(name), list(images[:64])
+    pictures = [to_pil_image(image) for image in tensors]
+
+    def ours() -> int:
+        return len(view(images, view.draw(len(images), SIZE, SIZE, generator)))
+
+    def each(inputs: list[Any]) -> Callable[[], int]:
+        return lambda: len([pipeline(image) for image in inputs])
+
+    contestants = {"nrd": ours, "torchvision_pil": each(pictures), "torchvision_tensor": each(tensors)}
+    best = dict.fromkeys(contestants, 0.0)
+    for _ in range(TURNS):
+        for contestant, function in contestants.items():
+            best[contestant] = max(best[contestant], _images_per_second(function, seconds / TURNS))
+    faster = best["nrd"] / max(best["torchvision_pil"], best["torchvision_tensor"])
+    return {"view": name, "batch": len(images), **best, "times_faster": faster}
+
+
+def measure(
+    views: Sequence[str] = ("crop", "gjs", "paper", "autoaugment", "augmix"),
+    batch: int = 512,
+    seconds: float = 2.0,
+    images: Tensor | None = None,
+) -> list[dict[str, Any]]:
+    """Measure views on 32×32 colour images, on the CPU.
+
+    Args:
+        views: names of views that torchvision has a counterpart of.
+        batch: images at a time; torchvision takes them one by one.
+        seconds: CPU seconds per view and contestant.
+        images: uint8 ``(N, 3, 32, 32)`` to draw the batch from, or None for noise.
+
+    Returns:
+        For each view ``view``, ``batch``, images per CPU-second ``nrd``, ``torchvision_pil`` and
+        ``torchvision_tensor``, and ``times_faster``: than the faster of torchvision's two.
+
+    Raises:
+        ValueError: for a view without a counterpart in torchvision.
+
+    >>> measure(["crop"], batch=8, seconds=0.01)[0]["times_faster"] > 0
+    True
+    """
+    unknown = set(views) - set(_policies())
+    if unknown:
+        raise ValueError(f"torchvision has no counterpart of {', '.join(sorted(unknown))}")
+    if images is None:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(256, (batch, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
+    return [_measure(name, images[:batch], seconds) for name in views]

@@ -1,0 +1,369 @@
+"""The ``nrd`` command: what each rule of the workflow calls, a person can type.
+
+Heavy imports stay inside the commands that need them, so that ``nrd --help`` and ``nrd runs`` answer at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from typer.core import TyperGroup
+
+from nrd import __version__
+from nrd.layout import Layout
+from nrd.spec import RunOptions, RunSpec, SpecError
+from nrd.study import Project, Study
+
+app = typer.Typer(
+    help="Noise-robust distillation for noisy labels: data, labels, training, evaluation, reports.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class ListByDefault(TyperGroup):
+    """``nrd runs STUDY`` is short for ``nrd runs list STUDY``."""
+
+    def resolve_command(self, ctx, args):  # noqa: ANN001, ANN201
+        """Insert ``list`` before what is not a command."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            args = ["list", *args]
+        return super().resolve_command(ctx, args)
+
+
+runs_app = typer.Typer(cls=ListByDefault, help="List the runs of a study, show one, ...", no_args_is_help=True)
+app.add_typer(runs_app, name="runs")
+
+Root = Annotated[Path, typer.Option("--root", help="Folder that holds params/, data/ and results/.", envvar="NRD_ROOT")]
+StudyOption = Annotated[Optional[str], typer.Option("--study", "-s", help="Study that the runs belong to.")]  # noqa: UP045
+HERE = Path()
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"nrd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Noise-robust distillation for noisy labels: data, labels, training, evaluation, reports."""
+
+
+@app.command()
+def data(
+    datasets: Annotated[list[str], typer.Argument(help="Names in params/datasets.")],
+    download: Annotated[bool, typer.Option(help="Download what no folder holds.")] = True,
+    root: Root = HERE,
+) -> None:
+    """Verify datasets and write their prepared arrays to data/datasets."""
+    from nrd.data.sources import prepare
+
+    project = Project(root)
+    for name in datasets:
+        if name not in project.datasets:
+            raise SpecError(f"there is no dataset {name!r}; params/datasets has: {', '.join(project.datasets)}")
+        print(prepare(project.datasets[name], project.layout, download))
+
+
+@app.command()
+def labels(
+    names: Annotated[Optional[list[str]], typer.Argument(help="Label files, such as digits.sym40.s1.")] = None,  # noqa: UP045
+    study: StudyOption = None,
+    root: Root = HERE,
+) -> None:
+    """Draw given labels and write them to data/labels, for the named files or for all of a study."""
+    from nrd.data.arrays import load_arrays
+    from nrd.data.labels import draw_labels, write_labels
+
+    project = Project(root)
+    wanted = _labels_by_name(project, study)
+    arrays = {}
+    for name in names or ([] if study is None else list(wanted)):
+        if name not in wanted:
+            raise SpecError(f"no run of {study or 'any study'} uses labels {name!r}")
+        spec = wanted[name]
+        dataset = spec.dataset
+        if dataset.name not in arrays:
+            arrays[dataset.name] = load_arrays(project.layout.dataset(dataset.name), dataset.checksum)
+        config = project.datasets[dataset.name]
+        drawn = draw_labels(spec, arrays[dataset.name], config, project.layout)
+        path = project.layout.labels(name)
+        write_labels(drawn, spec, path)
+        print(f"{path}: {100 * drawn.actual_rate:.2f} % of {len(drawn.true)} labels are wrong")
+
+
+def _labels_by_name(project: Project, study: str | None) -> dict[str, RunSpec]:
+    studies = [study] if study else list(project.studies)
+    return {spec.labels_name: spec for name in studies for spec in project.study(name).specs.values()}
+
+
+@app.command()
+def train(
+    runs: Annotated[Optional[list[str]], typer.Argument(help="Names of runs, or spec.yaml files.")] = None,  # noqa: UP045
+    study: StudyOption = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto is the GPU where there is one.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; one each is best for several runs at a time.")] = 1,
+    chunk_size: Annotated[int, typer.Option(min=1, help="Images augmented at a time; changes no result.")] = 1024,
+    deterministic: Annotated[bool, typer.Option(help="On CUDA: only deterministic kernels.")] = False,
+    track: Annotated[bool, typer.Option(help="Mirror the run to MLflow while it trains.")] = True,
+    root: Root = HERE,
+) -> None:
+    """Train runs, each from where it was stopped. Without names: all runs of --study."""
+    project = Project(root)
+    specs = _specs(project, runs or [], study)
+    options = RunOptions(
+        device=device,
+        threads=threads,
+        chunk_size=chunk_size,
+        deterministic=deterministic,
+        tracking=track,
+        study=study,
+    )
+    from nrd.training.loop import train as train_run
+
+    for spec in specs:
+        if track:
+            from nrd.training.tracking import ensure_follower
+
+            ensure_follower(project.layout)
+        print(train_run(spec, project.layout, options))
+
+
+def _specs(project: Project, runs: list[str], study: str | None) -> list[RunSpec]:
+    if not runs and study is None:
+        raise SpecError("nothing to train: give names of runs, spec.yaml files, or --study")
+    if not runs:
+        return list(project.study(study).specs.values())
+    return [
+        RunSpec.from_yaml(Path(run)) if run.endswith((".yaml", ".yml")) else project.find(run, study) for run in runs
+    ]
+
+
+@app.command()
+def evaluate(
+    runs: Annotated[Optional[list[str]], typer.Argument(help="Names of trained runs.")] = None,  # noqa: UP045
+    study: StudyOption = None,
+    root: Root = HERE,
+) -> None:
+    """Write metrics.json from a trained run's history and predictions; needs neither GPU nor dataset."""
+    from nrd.evaluation.run_metrics import evaluate_run
+
+    project = Project(root)
+    if not runs:
+        if study is None:
+            raise SpecError("nothing to evaluate: give names of runs, or --study")
+        runs = [name for name in project.study(study).specs if project.layout.is_trained(name)]
+    for name in runs:
+        result = evaluate_run(name, project.layout)
+        print(f"{name}: test accuracy {100 * result['test_accuracy_last']:.2f} % (last epoch)")
+
+
+@app.command()
+def report(
+    study: Annotated[str, typer.Argument(help="Name in params/studies.")],
+    part: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="results, tables, figures or page; without it all of them, in this order."),
+    ] = None,
+    root: Root = HERE,
+) -> None:
+    """Build a study's results.csv, tables, figures and page from whatever runs are finished."""
+    from nrd.report import PARTS, build
+
+    project = Project(root)
+    if unknown := set(part or []) - set(PARTS):
+        raise SpecError(f"--part: there is no {', '.join(sorted(unknown))}; allowed: {', '.join(PARTS)}")
+    print(build(project.study(study), project.layout, tuple(part or PARTS)))
+
+
+@runs_app.command("list")
+def list_runs(
+    study: Annotated[str, typer.Argument(help="Name in params/studies.")],
+    summary: Annotated[bool, typer.Option("--summary", help="Only the counts.")] = False,
+    root: Root = HERE,
+) -> None:
+    """List a study's runs and which are done."""
+    project = Project(root)
+    resolved = project.study(study)
+    states = {name: _state(project.layout, name) for name in resolved.specs}
+    if not summary:
+        width = max(map(len, states))
+        for name, state in states.items():
+            print(f"{name:{width}}  {state}")
+    counts = {state: list(states.values()).count(state) for state in dict.fromkeys(states.values())}
+    tables: dict[str, set[str]] = {}
+    for run in resolved.runs:
+        tables.setdefault(run.table, set()).add(run.spec.name)
+    parts = ", ".join(f"{table} {len(names)}" for table, names in tables.items())
+    print(f"{study}: {len(states)} runs ({parts}); " + ", ".join(f"{count} {state}" for state, count in counts.items()))
+
+
+def _state(layout: Layout, name: str) -> str:
+    if layout.is_finished(name):
+        return "done"
+    if layout.is_trained(name):
+        return "trained, not evaluated"
+    scratch = layout.scratch(name)
+    if not scratch.is_dir():
+        return "missing"
+    from nrd.training.lock import is_held
+
+    if is_held(scratch):
+        return "training"
+    if (scratch / "failure.json").is_file():
+        return "failed"
+    return "stopped" if (scratch / "state.pt").is_file() else "missing"
+
+
+@runs_app.command("show")
+def show_run(run: Annotated[str, typer.Argument(help="Name of a run.")], root: Root = HERE) -> None:
+    """Print a run's complete spec."""
+    print(Project(root).find(run).to_yaml(), end="")
+
+
+@app.command()
+def hyperparameters(
+    dataset: Annotated[str, typer.Option(help="Name in params/datasets.")],
+    noise: Annotated[str, typer.Option(help="Such as sym40, asym20 or clean.")],
+    root: Root = HERE,
+) -> None:
+    """Print the searched settings of every method for a dataset and noise, with their sources."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from nrd.study import ledger_rows
+
+    table = Table("method", "lr", "weight decay", "own", "source", title=f"{dataset}, {noise}")
+    for row in ledger_rows(Project(root), dataset, noise):
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@app.command()
+def estimate(
+    study: Annotated[str, typer.Argument(help="Name in params/studies.")],
+    device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto is the GPU where there is one.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    at_a_time: Annotated[Optional[int], typer.Option(min=1, help="Runs at a time; on CPU one per core.")] = None,  # noqa: UP045
+    seconds: Annotated[float, typer.Option(min=0, help="Measure each kind of step this long.")] = 1.0,
+    root: Root = HERE,
+) -> None:
+    """Say how long a study's missing runs will take on this machine, after a few seconds of measurement."""
+    project = Project(root)
+    missing = [spec for name, spec in project.study(study).specs.items() if not project.layout.is_trained(name)]
+    print(_estimate(project, project.study(study), missing, device, threads, at_a_time, seconds))
+
+
+def _estimate(
+    project: Project,
+    study: Study,
+    missing: list[RunSpec],
+    device_name: str,
+    threads: int,
+    at_a_time: int | None,
+    seconds: float,
+) -> str:
+    import os
+
+    import torch
+
+    from nrd.training.build import pick_device
+    from nrd.training.estimate import cost_key, measure_all, run_seconds
+    from nrd.training.machine import describe
+
+    torch.set_num_threads(threads)
+    device = pick_device(device_name)
+    costs = measure_all(missing, device, seconds)
+    total = 0.0
+    for spec in missing:
+        sizes = project.datasets[spec.dataset.name]
+        total += run_seconds(spec, costs[cost_key(spec)], sizes.train_size, sizes.test_size)
+    slots = at_a_time or (max(1, (os.cpu_count() or 1) // threads) if device.type == "cpu" else 1)
+    where = f"{describe(device)['device']}, {slots} run(s) at a time, {threads} thread(s) each"
+    return (
+        f"{study.config.name}: {len(missing)} of {len(study.specs)} runs are missing; "
+        f"on this machine ({where}) they take about {_duration(total / slots)}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+@app.command()
+def track(
+    sync: Annotated[str, typer.Option("--sync", help="Study whose runs are brought to MLflow.")],
+    lenient: Annotated[bool, typer.Option("--lenient", help="Report a store out of reach, but succeed.")] = False,
+    root: Root = HERE,
+) -> None:
+    """Bring a study's runs to MLflow: whatever is not there yet, and nothing twice."""
+    from nrd.training.tracking import sync as sync_runs
+
+    project = Project(root)
+    specs = project.study(sync).specs
+    try:
+        print(sync_runs(project.layout, specs, study=sync))
+    except Exception as error:  # whatever the store's client raises
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if not lenient:
+            raise SpecError(f"MLflow: {reason}") from error
+        print(f"not mirrored to MLflow: {reason}; `nrd track --sync {sync}` tries again")
+
+
+@app.command()
+def ui(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    root: Root = HERE,
+) -> None:
+    """Open MLflow's page on this project's runs."""
+    from nrd.training.tracking import open_ui
+
+    open_ui(Layout(root), host, port)
+
+
+@app.command()
+def schemas(
+    check: Annotated[bool, typer.Option("--check", help="Only compare; fail if they differ.")] = False,
+    root: Root = HERE,
+) -> None:
+    """Write JSON schemas of the YAML files to workflow/schemas, for editors and other tools."""
+    from nrd.schemas import write_schemas
+
+    changed = write_schemas(root / "workflow" / "schemas", check)
+    if check and changed:
+        raise SpecError(f"workflow/schemas: {', '.join(changed)} out of date; run `nrd schemas`")
+
+
+def main() -> None:
+    """Run the command; what goes wrong is told in one line, with exit status 1."""
+    try:
+        app()
+    except SpecError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except OSError as error:
+        if error.filename is None and error.strerror is None:
+            raise
+        _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
+    except RuntimeError as error:
+        if type(error).__name__ != "TrainingFailed":
+            raise
+        _fail(str(error))
+
+
+def _fail(message: str, status: int = 1) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,162 @@
+"""Figures over epochs: each is a function from a data file to a PNG and an SVG beside it."""
+
+import math
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from nrd.layout import Layout
+from nrd.report.curves import CURVES, read_curves, write_curves
+from nrd.report.style import INK, line_styles, save, styled
+from nrd.study import Study
+
+PANEL = (3.3, 2.5)  # inches; narrower where four stand side by side
+WIDTH = 9.9
+START = 0.1  # share of training that does not set the limits
+MAX_COLUMNS = 3
+MAX_POINTS = 140  # per line: about one for two pixels
+EMPTY = "No run is finished yet."
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: the part of the curves it shows, of which quantity, between which limits (per cent)."""
+
+    title: str
+    quantity: str
+    label: str
+    data: pd.DataFrame
+    limits: tuple[float, float]
+
+
+def write_figures(study: Study, layout: Layout) -> None:
+    """Write ``curves.csv`` from the runs' histories and draw every figure from it."""
+    data = write_curves(study, layout)
+    draw_accuracy(data, data.with_name("curves"))
+    draw_memorisation(data, data.with_name("memorisation"))
+
+
+def draw_accuracy(data: Path, stem: Path) -> None:
+    """Draw test accuracy over epochs, one panel per dataset and noise.
+
+    Args:
+        data: a file as :func:`nrd.report.curves.write_curves` writes it.
+        stem: the figure's path without suffix; ``.png`` and ``.svg`` are written.
+    """
+    panels = [
+        Panel(title, "test_accuracy", "test accuracy (%)", part, _limits(part, "test_accuracy"))
+        for title, part in _conditions(read_curves(data))
+    ]
+    _draw(panels, min(MAX_COLUMNS, len(panels)), stem)
+
+
+def draw_memorisation(data: Path, stem: Path) -> None:
+    """Draw what becomes of mislabeled training images: predicted as their wrong label, or as their true one.
+
+    Two panels side by side per dataset and noise; without mislabeled images there is none. Arguments as for
+    :func:`draw_accuracy`.
+    """
+    panels = []
+    for title, part in _conditions(read_curves(data)):
+        if part["train_memorised_mean"].notna().any():
+            panels.append(Panel(title, "train_memorised", "as the wrong label (%)", part, (0, 100)))
+            panels.append(Panel(title, "train_mislabeled_accuracy", "as the true label (%)", part, (0, 100)))
+    _draw(panels, 2 if len(panels) <= 6 else 4, stem)
+
+
+def _conditions(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the curves of each table, dataset and noise; the table is named where a condition is in several."""
+    conditions = curves[["table", "dataset", "noise"]].drop_duplicates()
+    repeated = conditions.duplicated(["dataset", "noise"], keep=False).any()
+    for (table, _, _), part in curves.groupby(["table", "dataset", "noise"], sort=False):
+        first = part.iloc[0]
+        title = f"{first['dataset_title']}, {first['noise_title']}"
+        yield (f"{title} ({table})" if repeated else title), part
+
+
+def _limits(part: pd.DataFrame, quantity: str) -> tuple[float, float]:
+    """Limits in per cent, in steps of ten. The first tenth of training may lie below: it would flatten the rest."""
+    late = part[part["epoch"] > START * part["epoch"].max()]
+    low, high = 100 * late[f"{quantity}_min"].min(), 100 * late[f"{quantity}_max"].max()
+    if math.isnan(low):
+        return 0, 100
+    return max(0, low // 10 * 10), min(100, (high // 10 + 1) * 10)
+
+
+def _draw(panels: list[Panel], columns: int, stem: Path) -> None:
+    with styled(stem.name):
+        if not panels:
+            save(_empty(), stem)
+            return
+        rows = -(-len(panels) // columns)
+        width = min(PANEL[0] * max(columns, 2), WIDTH)
+        figure = Figure(figsize=(width, PANEL[1] * rows + 0.4), layout="constrained")
+        figure.get_layout_engine().set(h_pad=0.09, w_pad=0.05)
+        axes = figure.subplots(rows, columns, squeeze=False)
+        styles = line_styles(_lines(panels))
+        handles: dict[str, object] = {}
+        for place, ax in enumerate(axes.flat):
+            if place >= len(panels):
+                ax.remove()
+                continue
+            handles |= _panel(ax, panels[place], styles)
+            ax.set_title(textwrap.fill(_plain(panels[place].title), 26 if columns == 4 else 44))
+            if place + columns >= len(panels):
+                ax.set_xlabel("epoch")
+            if place % columns == 0 or panels[place].label != panels[place - 1].label:
+                ax.set_ylabel(panels[place].label)
+        # Above the panels, where it covers no line.
+        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=min(len(handles), 3 * columns))
+        save(figure, stem)
+
+
+def _lines(panels: list[Panel]) -> list[tuple[str, str]]:
+    keys: dict[tuple[str, str], None] = {}
+    for panel in panels:
+        keys |= dict.fromkeys(zip(panel.data["method"], panel.data["variant"], strict=True))
+    return list(keys)
+
+
+def _panel(ax: Axes, panel: Panel, styles: dict[tuple[str, str], dict]) -> dict[str, object]:
+    """Draw a panel and return its lines by title."""
+    handles = {}
+    for (method, variant), line in panel.data.groupby(["method", "variant"], sort=False):
+        line = _thinned(line[line[f"{panel.quantity}_mean"].notna()].sort_values("epoch"))
+        if line.empty:
+            continue
+        style = styles[method, variant]
+        mean, low, high = (100 * line[f"{panel.quantity}_{kind}"] for kind in ("mean", "min", "max"))
+        if (line["n"] > 1).any():
+            ax.fill_between(line["epoch"], low, high, color=style["color"], alpha=0.18, linewidth=0)
+        marker = "o" if len(line) == 1 else None
+        handles[_plain(line["title"].iloc[0])] = ax.plot(line["epoch"], mean, marker=marker, markersize=4, **style)[0]
+    margin = 0.03 * (panel.limits[1] - panel.limits[0])
+    ax.set_ylim(panel.limits[0] - margin, panel.limits[1] + margin)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
+    return handles
+
+
+def _plain(text: str) -> str:
+    """Keep a dollar sign from opening a formula."""
+    return text.replace("$", r"\$")
+
+
+def _thinned(line: pd.DataFrame) -> pd.DataFrame:
+    """Keep every k-th epoch, counted from the last: that one is what the tables show."""
+    step = -(-len(line) // MAX_POINTS)
+    return line.iloc[::-1].iloc[::step].iloc[::-1] if step > 1 else line
+
+
+def _empty() -> Figure:
+    figure = Figure(figsize=(6.6, 1.0))
+    figure.text(0.5, 0.5, EMPTY, ha="center", va="center", color=INK)
+    return figure
+
+
+__all__ = ["CURVES", "draw_accuracy", "draw_memorisation", "write_figures"]

@@ -1,0 +1,82 @@
+"""The page of a study: one HTML file that needs no other to be read."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from nrd.files import write_text
+from nrd.layout import Layout
+from nrd.report.sections import Context, build_sections, fragment, settings
+from nrd.study import Study
+
+PAGE = "index.html"
+STATES = ("done", "failed", "damaged", "missing")
+PROBLEMS = ("failed", "damaged")
+
+
+def write_page(study: Study, layout: Layout) -> Path:
+    """Write ``index.html`` from the files of the report's folder and return its path."""
+    context = Context(study, layout)
+    runs = context.results.drop_duplicates("run")
+    html = fragment(
+        "page.html.j2",
+        study=study.config,
+        settings=settings(study),
+        counts={state: int((runs["status"] == state).sum()) for state in STATES},
+        total=len(runs),
+        origin=origin(context.provenance),
+        modified=bool(context.provenance["git_commit"].str.endswith("+").any()),
+        problems=runs[runs["status"].isin(PROBLEMS)].to_dict("records"),
+        missing=runs[runs["status"] == "missing"].to_dict("records"),
+        sections=list(build_sections(context)),
+    )
+    path = context.folder / PAGE
+    write_text(path, html + "\n")
+    return path
+
+
+def origin(provenance: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return where, when and from what the finished runs came, as pairs of a word and its values."""
+    pairs = [
+        ("hosts", _values(provenance["host"])),
+        ("devices", _values(provenance["device"])),
+        ("trained", _span(provenance)),
+        ("commits", _values(provenance["git_commit"])),
+        ("PyTorch", _values(provenance["torch"])),
+    ]
+    seconds = provenance["seconds"].sum()
+    if seconds:
+        pairs.append(("training time", f"{duration(seconds)} in all, evaluation included"))
+    return [(word, text) for word, text in pairs if text]
+
+
+def _values(column: pd.Series) -> str:
+    """Return the values of a column, most frequent first, with their number of runs where there are several."""
+    counts = column[column != ""].value_counts(sort=False).sort_values(ascending=False, kind="stable")
+    if len(counts) == 1:
+        return str(counts.index[0])
+    return ", ".join(f"{value} ({count} {'run' if count == 1 else 'runs'})" for value, count in counts.items())
+
+
+def _span(provenance: pd.DataFrame) -> str:
+    """From the first start to the last end. Times are ISO 8601 in UTC, so their text sorts as they do."""
+    started = [time for time in provenance["started"] if time]
+    finished = [time for time in provenance["finished"] if time]
+    if not started or not finished:
+        return ""
+    first, last = (time[:16].replace("T", " ") for time in (min(started), max(finished)))
+    return f"{first} to {last} UTC"
+
+
+def duration(seconds: float) -> str:
+    """Print a duration in its two largest units.
+
+    >>> duration(42), duration(3700), duration(200_000)
+    ('42 s', '1 h 1 min', '2 d 7 h')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    start = next((place for place, (value, _) in enumerate(parts) if value), len(parts) - 1)
+    return " ".join(f"{value} {unit}" for value, unit in parts[start : start + 2] if value) or "0 s"

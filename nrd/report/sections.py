@@ -1,0 +1,253 @@
+"""The sections of a report's page: a list to which an analysis adds its own.
+
+A section is a function from :class:`Context` to a :class:`Section`, or to None where it has nothing to show. It reads
+files of the report's folder that another part wrote, and never runs' own files, so that a page can be rebuilt from
+the folder alone.
+"""
+
+import base64
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from nrd.layout import Layout
+from nrd.report import published, render
+from nrd.report.curves import read_notes
+from nrd.report.results import ACCURACIES, PROVENANCE, read_csv, read_results
+from nrd.report.style import DPI, INK, PAPER
+from nrd.report.tables import STEMS, SUFFIXES, read_cells, table_files
+from nrd.report.titles import MAIN, Titles, read_titles
+from nrd.study import Study
+
+MAX_COLUMNS = 8  # of a table that a laptop shows whole
+MAX_INLINE = 1_500_000  # bytes of an SVG beyond which the page shows the PNG
+ENVIRONMENT = Environment(
+    loader=PackageLoader("nrd.report"),
+    autoescape=True,  # whatever comes from data is text, never markup
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: its anchor, its title, its HTML, and files of the report's folder to link to."""
+
+    id: str
+    title: str
+    html: Markup
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a section may read."""
+
+    study: Study
+    layout: Layout
+
+    @cached_property
+    def folder(self) -> Path:
+        """The report's folder."""
+        return self.layout.report(self.study.config.name)
+
+    @cached_property
+    def titles(self) -> Titles:
+        """What things are called."""
+        return read_titles(self.study, self.layout)
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """Rows of ``results.csv``: one per run, table and variant."""
+        return read_results(self.folder)
+
+    @cached_property
+    def provenance(self) -> pd.DataFrame:
+        """Rows of ``provenance.csv``: one per finished run."""
+        return read_csv(self.folder / PROVENANCE)
+
+    def existing(self, *names: str) -> tuple[str, ...]:
+        """Return those of these files that the report's folder has."""
+        return tuple(name for name in names if (self.folder / name).is_file())
+
+
+def fragment(template: str, **values: object) -> Markup:
+    """Render one of the templates; values are escaped."""
+    return Markup(ENVIRONMENT.get_template(template).render(**values))
+
+
+def accuracy(context: Context) -> Section:
+    """The accuracy tables, each cell with its runs."""
+    cells = read_cells(context.folder / f"{STEMS[ACCURACIES[0]]}.csv")
+    files = [f"{file.stem}{suffix}" for file in table_files(list(dict.fromkeys(cells["table"]))) for suffix in SUFFIXES]
+    if cells["table"].nunique() == 1:  # the combined table is that one
+        files = files[: len(SUFFIXES)]
+    html = _accuracy_html(context, cells, ACCURACIES[0])
+    return Section("accuracy", "Test accuracy", html, context.existing(*files))
+
+
+def selection(context: Context) -> Section | None:
+    """The same tables at other epochs: how much the choice of the epoch matters."""
+    parts, files = [], []
+    for key in ACCURACIES[1:]:
+        if context.existing(f"{STEMS[key]}.csv"):
+            parts.append(Markup("<h3>{}</h3>").format(render.EPOCHS[key]))
+            parts.append(_accuracy_html(context, read_cells(context.folder / f"{STEMS[key]}.csv"), key))
+            files += [f"{STEMS[key]}{suffix}" for suffix in SUFFIXES]
+    if not parts:
+        return None
+    return Section("selection", "Other choices of the epoch", Markup("").join(parts), context.existing(*files))
+
+
+def _accuracy_html(context: Context, cells: pd.DataFrame, key: str) -> Markup:
+    grids = [(grid.title, grid.narrow(MAX_COLUMNS)) for grid in render.grids(cells)]
+    values = {"grids": grids, "titles": context.titles, "caption": render.caption(cells, key)}
+    return fragment("accuracy.html.j2", **values)
+
+
+def comparison(context: Context) -> Section | None:
+    """Our numbers beside the paper's."""
+    if not context.existing("comparison.csv"):
+        return None
+    table = read_csv(context.folder / "comparison.csv", published.TEXT)
+    values = {
+        "overviews": list(_overviews(table, context)),
+        "groups": list(_groups(table, context)),
+        "summary": published.summary(table),
+        "note": published.NOTE,
+        "settings": settings(context.study),
+    }
+    html = fragment("comparison.html.j2", heads=published.HEADS[2:], **values)
+    files = context.existing(*(f"comparison{suffix}" for suffix in SUFFIXES))
+    return Section("comparison", "Beside the published numbers", html, files)
+
+
+def _overviews(table: pd.DataFrame, context: Context) -> Iterator[dict]:
+    """Yield a small table for each dataset: methods by noises."""
+    for (label, dataset), part in table.groupby(["table", "dataset"], sort=False):
+        noises = list(dict.fromkeys(part["noise"]))
+        rows: dict[str, dict] = {}
+        for row in part.itertuples():
+            *_, paper, ours, n, difference, interval = published.printed(row, context.titles)
+            cell = {"paper": paper, "ours": ours, "n": n, "difference": difference, "interval": interval}
+            rows.setdefault(row.title, {})[row.noise] = cell | {"misses": published.misses(row)}
+        yield {
+            "title": context.titles.dataset(dataset) + ("" if label == MAIN else f" ({label})"),
+            "heads": [context.titles.noise(dataset, noise) for noise in noises],
+            "rows": [(title, [cells.get(noise) for noise in noises]) for title, cells in rows.items()],
+        }
+
+
+def _groups(table: pd.DataFrame, context: Context) -> Iterator[tuple[str, list]]:
+    """Yield the rows of each dataset and noise as they are printed, and whether their intervals miss zero."""
+    for (_, dataset, noise), part in table.groupby(["table", "dataset", "noise"], sort=False):
+        rows = [(published.printed(row, context.titles)[2:], published.misses(row)) for row in part.itertuples()]
+        yield f"{context.titles.dataset(dataset)}, {context.titles.noise(dataset, noise)}", rows
+
+
+def curves(context: Context) -> Section | None:
+    """Test accuracy over epochs."""
+    text = (
+        "Test accuracy over epochs. Lines: mean over seeds; bands: smallest to largest. "
+        "Each panel has its own scale, and the first epochs may lie below it."
+    )
+    return _figure(context, "curves", "Test accuracy over epochs", text, "curves.csv")
+
+
+def memorisation(context: Context) -> Section | None:
+    """What becomes of mislabeled training images."""
+    text = (
+        "Mislabeled training images that the network predicts as their given, wrong label (memorised) "
+        "or as their true label (resisted). Lines: mean over seeds; bands: smallest to largest."
+    )
+    return _figure(context, "memorisation", "Memorisation of wrong labels", text, "curves.csv")
+
+
+def _figure(context: Context, stem: str, title: str, text: str, data: str) -> Section | None:
+    if not context.existing(f"{stem}.svg", f"{stem}.png"):
+        return None
+    values = {"image": figure_html(context.folder / stem, title), "left_out": read_notes(context.folder)}
+    html = fragment("figure.html.j2", caption=text, **values)
+    return Section(stem, title, html, context.existing(f"{stem}.svg", f"{stem}.png", data))
+
+
+def figure_html(stem: Path, title: str) -> Markup:
+    """Return a figure to stand inside the page: the SVG in the page's colours, or the PNG where that is too big."""
+    svg = stem.with_name(f"{stem.name}.svg")
+    if svg.is_file() and svg.stat().st_size <= MAX_INLINE:
+        return _inline_svg(svg.read_text(encoding="utf-8"), stem.name, title)
+    png = stem.with_name(f"{stem.name}.png").read_bytes()
+    content = base64.b64encode(png).decode()
+    return Markup('<img src="data:image/png;base64,{}" alt="{}" style="max-width: {}">').format(
+        content,
+        title,
+        _largest(int.from_bytes(png[16:20], "big") / DPI),  # a PNG's width stands in its header
+    )
+
+
+def _inline_svg(svg: str, prefix: str, title: str) -> Markup:
+    svg = svg[svg.index("<svg") :]
+    # Names must be unique in the page, and a figure's own sheet must not reach the page's text.
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", svg)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = svg.replace(PAPER, "none").replace(INK, "currentColor")
+    width = re.search(r'width="([\d.]+)pt"', svg)
+    largest = _largest(float(width[1]) / 72) if width else "none"
+    label = Markup('<svg role="img" aria-label="{}" style="max-width: {}" ').format(title, largest)
+    return Markup(svg.replace("<svg ", label, 1))
+
+
+def _largest(inches: float) -> str:
+    """A little larger than on paper, but no poster."""
+    return f"{9 * inches:.0f}rem"
+
+
+def runs(context: Context) -> Section:
+    """Every run of the study."""
+    numbers = context.results.merge(context.provenance[["run", "seconds"]], on="run", how="left")
+    rows = [
+        {
+            "run": row.run,
+            "where": " · ".join(text for text in ("" if row.table == MAIN else row.table, row.variant) if text),
+            "status": row.status,
+            "accuracy": render.number(100 * row.test_accuracy_last),
+            "seconds": render.DASH if pd.isna(row.seconds) else f"{row.seconds:,.0f}".replace(",", " "),
+            "reason": row.reason,
+        }
+        for row in numbers.itertuples()
+    ]
+    html = fragment("runs.html.j2", rows=rows, several=any(row["where"] for row in rows))
+    return Section("runs", "Runs", html, context.existing("results.csv", PROVENANCE))
+
+
+def settings(study: Study) -> list[tuple[str, str]]:
+    """Return what all runs of a study share, or each of the values that they take."""
+    specs = list(study.specs.values())
+    values = {
+        "network": [spec.network.name for spec in specs],
+        "epochs": [spec.optimization.epochs for spec in specs],
+        "batch size": [spec.optimization.batch_size for spec in specs],
+        "precision": [spec.precision for spec in specs],
+        "validation part": [f"{100 * spec.validation:.6g} %" for spec in specs if spec.validation],
+        "seeds": sorted({spec.seed for spec in specs}),
+    }
+    return [(key, ", ".join(map(str, dict.fromkeys(found)))) for key, found in values.items() if found]
+
+
+# In the order of the page.
+SECTIONS: list[Callable[[Context], Section | None]] = [accuracy, comparison, curves, memorisation, selection, runs]
+
+
+def build_sections(context: Context) -> Iterator[Section]:
+    """Yield the sections that have something to show."""
+    for function in SECTIONS:
+        if (section := function(context)) is not None:
+            yield section

@@ -1,0 +1,81 @@
+"""From a spec to what trains: method with its networks, optimiser, views, and one step of them."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nrd.augment import create_view
+from nrd.augment.views import View
+from nrd.methods.base import Batch, Context, Method
+from nrd.methods.registry import create_method
+from nrd.models import create_model
+from nrd.randomness import generator
+from nrd.spec import RunSpec, SpecError
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; ``auto`` is the GPU where there is one.
+
+    Raises:
+        SpecError: CUDA was asked for and is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SpecError(f"device {name!r}: CUDA is not available here; use cpu or auto")
+    return device
+
+
+def build_method(spec: RunSpec, num_samples: int, device: torch.device, root: Path = Path()) -> Method:
+    """Return the spec's method with freshly initialised networks, on the device, in channels-last format."""
+    method = create_method(spec.method, root)
+    networks = [
+        create_model(
+            spec.network.name,
+            spec.dataset.num_classes,
+            spec.dataset.channels,
+            generator=generator(spec.seed, "init", index),
+            **spec.network.options,
+        )
+        for index in range(method.num_networks)
+    ]
+    method.setup(networks, num_samples, spec.dataset.num_classes)
+    return method.to(device, memory_format=torch.channels_last)
+
+
+def build_optimizer(spec: RunSpec, method: Method) -> torch.optim.Optimizer:
+    """Return SGD as the spec says; the loop sets the learning rate of each epoch."""
+    settings = spec.optimization
+    return torch.optim.SGD(
+        method.trainable(),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+
+
+def build_views(spec: RunSpec, device: torch.device) -> tuple[dict[str, View], View]:
+    """Return the training views by role, and the view that evaluation uses."""
+    dataset = spec.dataset
+    views = {
+        role: create_view(view.name, dataset.mean, dataset.std, **view.options).to(device)
+        for role, view in spec.method.views.items()
+    }
+    return views, create_view("none", dataset.mean, dataset.std).to(device)
+
+
+def training_step(
+    method: Method, optimizer: torch.optim.Optimizer, context: Context, batch: Batch, precision: str
+) -> dict[str, Tensor]:
+    """Take one step: losses, gradients, update, hook. Nothing here waits for the device."""
+    with torch.autocast(context.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        losses = method.step(context, batch)
+    optimizer.zero_grad(set_to_none=True)
+    losses["loss"].backward()
+    optimizer.step()
+    method.on_step_end(context)
+    return losses

@@ -1,0 +1,38 @@
+# Retries belong into the profile: a rule's own would be repeated inside a cluster job.
+rule train:
+    input:
+        dataset=lambda w: ancient(
+            f"data/datasets/{SPECS[w.run].dataset.name}.safetensors"
+        ),
+        labels=lambda w: ancient(f"data/labels/{SPECS[w.run].labels_name}.csv"),
+    output:
+        expand("results/runs/{{run}}/{file}", file=TRAINED),
+    log:
+        "results/logs/train/{run}.log",
+    benchmark:
+        "results/benchmarks/train/{run}.tsv"
+    conda:
+        "nrd"
+    threads: config.get("threads", 1)
+    resources:
+        gpu=1 if GPUS else 0,
+        mem_mb=4000,
+        runtime="12h",
+    params:
+        nrd=NRD,
+        study=lambda w: study_of(w.run),
+        # Fixed here and not by the scheduler: another number of threads rounds differently.
+        threads=config.get("threads", 1),
+        device=config.get("device", "auto"),
+    shell:
+        "{params.nrd} train {wildcards.run} --study {params.study} --device {params.device}"
+        " --threads {params.threads} > {log} 2>&1"
+
+
+rule runs:
+    input:
+        lambda _: [
+            path
+            for name in wanted_studies()
+            for path in study_runs(name, "metrics.json")
+        ],
