@@ -29,5 +29,9 @@ onstart:
     announce()
 
 
+onsuccess:
+    point_to_reports()
+
+
 onerror:
     point_to_logs()

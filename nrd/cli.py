@@ -3,6 +3,7 @@
 Heavy imports stay inside the commands that need them, so that ``nrd --help`` and ``nrd runs`` answer at once.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -239,7 +240,7 @@ def hyperparameters(
     from rich.console import Console
     from rich.table import Table
 
-    from nrd.study import ledger_rows
+    from nrd.ledger import ledger_rows
 
     table = Table("method", "lr", "weight decay", "own", "source", title=f"{dataset}, {noise}")
     for row in ledger_rows(Project(root), dataset, noise):
@@ -271,8 +272,6 @@ def _estimate(
     at_a_time: int | None,
     seconds: float,
 ) -> str:
-    import os
-
     import torch
 
     from nrd.training.build import pick_device
@@ -308,6 +307,9 @@ def track(
     root: Root = HERE,
 ) -> None:
     """Bring a study's runs to MLflow: whatever is not there yet, and nothing twice."""
+    if lenient and os.environ.get("NRD_TRACKING") == "off":
+        print("not mirrored to MLflow: NRD_TRACKING is off")
+        return
     from nrd.training.tracking import sync as sync_runs
 
     project = Project(root)

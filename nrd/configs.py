@@ -114,6 +114,12 @@ class MethodConfig(Strict):
     teacher: TeacherSpec | None = None
     ledger: dict[Slug, dict[NoiseSlug, LedgerEntry]] = {}
 
+    @model_validator(mode="after")
+    def _teacher_needs_no_run(self) -> "MethodConfig":
+        if self.teacher is not None and self.teacher.kind == "frozen":
+            raise ValueError("teacher: a frozen teacher is asked for in a study, with `rounds`")
+        return self
+
 
 class NoiseConfig(Strict):
     """Label noise in a study: ``sym40`` for short, or ``{kind: sym, rate: 0.4}``."""

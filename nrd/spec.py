@@ -12,7 +12,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -87,7 +87,8 @@ class NetworkSpec(Strict):
 class TeacherSpec(Strict):
     """The teacher of a distillation method (paper eqs. 23-24).
 
-    ``ema`` averages the student's weights with ``decay`` per step; ``self`` is the student itself without gradient.
+    ``ema`` averages the student's weights with ``decay`` per step; ``self`` is the student itself; ``frozen`` is the
+    student of a finished run, ``checkpoint``, which must be trained first.
     ``batch_norm`` says which statistics normalise the teacher's view: those of the batch (``train``) or the running
     ones (``eval``), which ``buffers`` either averages like the weights or copies from the student.
     """
@@ -96,12 +97,20 @@ class TeacherSpec(Strict):
     decay: Share = 0.99
     batch_norm: Literal["train", "eval"] = "train"
     buffers: Literal["average", "copy"] = "average"
-    checkpoint: str | None = None  # name of the finished run whose student is the frozen teacher
+    checkpoint: str | None = None
 
     @model_validator(mode="after")
-    def _frozen_has_a_checkpoint(self) -> "TeacherSpec":
+    def _only_what_has_an_effect(self) -> "TeacherSpec":
+        """Refuse settings without effect: they would give one result two names."""
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
         if (self.kind == "frozen") != (self.checkpoint is not None):
             raise ValueError("a frozen teacher, and only that, needs `checkpoint`: the name of a finished run")
+        if self.kind == "frozen" and self.batch_norm != "eval":
+            raise ValueError("batch_norm: a frozen teacher does not move, so it is `eval`")
+        if self.kind != "ema" and self.decay != defaults["decay"]:
+            raise ValueError(f"decay: a teacher of kind {self.kind} is no average")
+        if (self.kind, self.batch_norm) != ("ema", "eval") and self.buffers != defaults["buffers"]:
+            raise ValueError("buffers: matter to kind `ema` with batch_norm `eval` only")
         return self
 
 
@@ -177,6 +186,19 @@ class RunSpec(Strict):
         """Folder name under ``results/runs``: ``<dataset>.<noise>.<method>.s<seed>-<hash>``."""
         digest = hashlib.sha256(self.canonical.encode()).hexdigest()[:HASH_LENGTH]
         return f"{self.dataset.name}.{self.noise.slug}.{self.method.name}.s{self.seed}-{digest}"
+
+    def model_copy(self, **arguments: Any) -> "RunSpec":
+        """Return a copy whose name is its own: pydantic would copy the cached one along."""
+        copy = super().model_copy(**arguments)
+        for key in ("canonical", "name"):
+            copy.__dict__.pop(key, None)
+        return copy
+
+    @property
+    def requires(self) -> tuple[str, ...]:
+        """Names of the runs that must be finished before this one starts: a frozen teacher's."""
+        teacher = self.method.teacher
+        return (teacher.checkpoint,) if teacher is not None and teacher.checkpoint else ()
 
     @property
     def labels_name(self) -> str:

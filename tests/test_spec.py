@@ -102,6 +102,12 @@ def test_what_changes_the_result_changes_the_hash(study_project, key, value):
     assert RunSpec.model_validate(content).name.split("-")[-1] != spec.name.split("-")[-1]
 
 
+def test_a_copy_with_another_value_has_another_name(study_project):
+    spec = next(iter(study_project.study("demo").specs.values()))
+    assert spec.name != spec.model_copy(update={"validation": 0.3}).name
+    assert spec.name == spec.model_copy().name
+
+
 def test_options_are_no_part_of_a_spec():
     assert not set(RunOptions.model_fields) & set(RunSpec.model_fields)
 

@@ -4,6 +4,7 @@
 All numbers of a cell are in per cent.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -120,8 +121,23 @@ def write_tables(study: Study, layout: Layout) -> None:
                 part = cells if file.label is None else cells[cells["table"] == file.label]
                 _write(folder / file.stem, part, titles, accuracy)
             _write_comparison(folder, published.compare(cells, titles, layout), titles)
+            write_text(folder / "summary.json", json.dumps(summary(cells), indent=2) + "\n")
         else:
             _write(folder / STEMS[accuracy], cells, titles, accuracy)
+
+
+def summary(cells: pd.DataFrame) -> dict:
+    """Return table -> dataset -> noise -> method -> mean, spread (per cent) and number of seeds.
+
+    This is what ``dvc metrics`` shows and compares; cells without a finished run are left out.
+    """
+    tree: dict = {}
+    for cell in cells[cells["n"] > 0].itertuples():
+        method = f"{cell.method} ({cell.variant})" if isinstance(cell.variant, str) and cell.variant else cell.method
+        place = tree.setdefault(cell.table, {}).setdefault(cell.dataset, {}).setdefault(cell.noise, {})
+        spread = None if pd.isna(cell.std_percent) else round(float(cell.std_percent), 4)
+        place[method] = {"mean_percent": round(float(cell.mean_percent), 4), "std_percent": spread, "n": int(cell.n)}
+    return tree
 
 
 def _accuracies(results: pd.DataFrame, titles: Titles) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -11,7 +11,7 @@ rule evaluate:
     benchmark:
         "results/benchmarks/evaluate/{run}.tsv"
     conda:
-        "nrd"
+        "../envs/rules.yaml"
     params:
         nrd=NRD,
     shell:

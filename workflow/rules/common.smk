@@ -88,6 +88,15 @@ def announce():
     )
 
 
+def point_to_reports():
+    for target in sorted(
+        set(workflow.dag_settings.targets or ["paper"]) & set(STUDIES)
+    ):
+        print(
+            f"Report: {PROJECT.layout.report(target) / 'index.html'}", file=sys.stderr
+        )
+
+
 def point_to_logs():
     print(
         "Some jobs failed: their logs are under results/logs. The same command goes on from here.",

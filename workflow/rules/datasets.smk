@@ -6,7 +6,7 @@ rule dataset:
     benchmark:
         "results/benchmarks/dataset/{dataset}.tsv"
     conda:
-        "nrd"
+        "../envs/rules.yaml"
     params:
         nrd=NRD,
     shell:

@@ -11,7 +11,7 @@ rule given_labels:
     benchmark:
         "results/benchmarks/labels/{labels}.tsv"
     conda:
-        "nrd"
+        "../envs/rules.yaml"
     params:
         nrd=NRD,
     shell:

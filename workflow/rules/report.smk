@@ -3,13 +3,13 @@ rule results:
         runs="results/studies/{study}/runs.jsonl",
         metrics=lambda w: study_runs(w.study, "metrics.json"),
     output:
-        "results/reports/{study}/results.csv",
+        expand("results/reports/{{study}}/{file}.csv", file=["results", "provenance"]),
     log:
         "results/logs/report/{study}.results.log",
     benchmark:
         "results/benchmarks/report/{study}.results.tsv"
     conda:
-        "nrd"
+        "../envs/rules.yaml"
     params:
         nrd=NRD,
     shell:
@@ -28,7 +28,7 @@ rule tables:
     benchmark:
         "results/benchmarks/report/{study}.tables.tsv"
     conda:
-        "nrd"
+        "../envs/rules.yaml"
     params:
         nrd=NRD,
     shell:
@@ -48,7 +48,7 @@ rule figures:
     benchmark:
         "results/benchmarks/report/{study}.figures.tsv"
     conda:
-        "nrd"
+        "../envs/rules.yaml"
     params:
         nrd=NRD,
     shell:
@@ -57,6 +57,7 @@ rule figures:
 
 rule page:
     input:
+        rules.results.output,
         rules.tables.output,
         rules.figures.output,
     output:
@@ -66,7 +67,7 @@ rule page:
     benchmark:
         "results/benchmarks/report/{study}.page.tsv"
     conda:
-        "nrd"
+        "../envs/rules.yaml"
     params:
         nrd=NRD,
     shell:

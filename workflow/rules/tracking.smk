@@ -10,7 +10,7 @@ rule track:
     benchmark:
         "results/benchmarks/track/{study}.tsv"
     conda:
-        "nrd"
+        "../envs/rules.yaml"
     params:
         nrd=NRD,
     shell:

@@ -12,7 +12,7 @@ rule train:
     benchmark:
         "results/benchmarks/train/{run}.tsv"
     conda:
-        "nrd"
+        "../envs/rules.yaml"
     threads: config.get("threads", 1)
     resources:
         gpu=1 if GPUS else 0,

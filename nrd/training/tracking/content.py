@@ -5,12 +5,13 @@ import math
 from collections.abc import Mapping
 
 from nrd.spec import NoiseSpec, RunSpec
-from nrd.training.tracking.records import Record, digest
+from nrd.training.tracking.records import Record, Row, digest
 
 RUN_TAG, PROJECT_TAG, MIRRORED_TAG = "nrd.run", "nrd.project", "nrd.mirrored"
 STUDIES_TAG, FAILURE_TAG = "studies", "failure"
 NOTE_TAG = "mlflow.note.content"
-EPOCH = "epoch"  # logged as a metric: its last value says how far the mirror is
+EPOCH = "epoch"  # the history's column
+EPOCHS = "epochs"  # finished epochs, logged as a metric: its last value says how far the mirror is
 ARTIFACTS = ("spec.yaml", "history.csv", "timing.csv", "machine.json", "metrics.json", "log.txt")
 MAX_TAG = 4000
 
@@ -85,14 +86,20 @@ def _noise(noise: NoiseSpec) -> str:
     return f"{100 * noise.rate:g} % {noise.definition} label noise"
 
 
+def epoch_metrics(row: Row) -> dict[str, float]:
+    """Return a row of the history as ``epoch/...``: the interface shows groups by name, so curves come first."""
+    curves = {f"epoch/{key}": value for key, value in row.items() if key != EPOCH}
+    return {EPOCHS: row[EPOCH], **curves}
+
+
 def final_metrics(record: Record) -> dict[str, float]:
-    """Return the numbers of ``metrics.json`` as ``final/...`` and what training took as ``cost/...``."""
+    """Return the numbers of ``metrics.json`` as ``result/...`` and what training took as ``training/...``."""
     return evaluation(record) | _costs(record)
 
 
 def evaluation(record: Record) -> dict[str, float]:
-    """Return the numbers of ``metrics.json`` as ``final/...``; empty before the run is evaluated."""
-    return {f"final/{key}": float(value) for key, value in (record.metrics or {}).items() if _is_number(value)}
+    """Return the numbers of ``metrics.json`` as ``result/...``; empty before the run is evaluated."""
+    return {f"result/{key}": float(value) for key, value in (record.metrics or {}).items() if _is_number(value)}
 
 
 def _costs(record: Record) -> dict[str, float]:
@@ -101,8 +108,8 @@ def _costs(record: Record) -> dict[str, float]:
     memory = [row["peak_memory_mib"] for row in record.timing if "peak_memory_mib" in row]
     if not seconds:
         return {}
-    costs = {"cost/seconds": sum(seconds), "cost/images_per_second": images / sum(seconds)}
-    return costs | ({"cost/peak_memory_mib": max(memory)} if memory else {})
+    costs = {"training/seconds": sum(seconds), "training/images_per_second": images / sum(seconds)}
+    return costs | ({"training/peak_memory_mib": max(memory)} if memory else {})
 
 
 def _is_number(value: object) -> bool:

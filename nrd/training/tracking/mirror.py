@@ -106,14 +106,17 @@ class Mirror:
         record = read_record(self.layout, name, spec)
         if record is None:
             return "missing"
-        known = self._choose(self._look_ahead(record), record) if self.prefetch else None
-        if known is not None and not RunWriter(self, record, study, known).pending():
-            return "unchanged"
+        if self.prefetch:
+            known, surplus = self._choose(self._look_ahead(record), record)
+            if known is not None and not surplus and not RunWriter(self, record, study, known).pending():
+                return "unchanged"
         with self._answering(), self.lock:
             record = read_record(self.layout, name, record.spec)  # others may have mirrored a newer state by now
             if record is None:
                 return "missing"
-            found = self._choose(self._search(record.spec.dataset.name, name), record)
+            found, surplus = self._choose(self._search(record.spec.dataset.name, name), record)
+            for run in surplus:
+                self.client.delete_run(run.info.run_id)
             return RunWriter(self, record, study, found).write()
 
     def _look_ahead(self, record: Record) -> "list[Run]":
@@ -135,7 +138,7 @@ class Mirror:
         except SpecError:
             raise
         except Exception as error:  # MLflow, SQLAlchemy, requests and artifact stores each raise their own
-            raise TrackingError(f"{shown(self.uri)}: {first_line(error)}") from error
+            raise TrackingError(f"{shown(self.uri)}: {first_line(error, self.uri)}") from error
 
     def _search(self, dataset: str, name: str | None = None) -> "list[Run]":
         condition = f"tags.`{content.RUN_TAG}` = '{name}'" if name else ""
@@ -147,19 +150,19 @@ class Mirror:
             if not token:
                 return found
 
-    def _choose(self, found: "list[Run]", record: Record) -> "Run | None":
-        """Return the MLflow run of this training: of the same content, or written from this project folder.
+    def _choose(self, found: "list[Run]", record: Record) -> "tuple[Run | None, list[Run]]":
+        """Return the MLflow run of this training, and those of ours that have become needless.
 
-        On a shared store somebody else's training of the same run stays what it is, beside ours.
+        Its content is the same, or it was written from this project folder: on a shared store somebody else's
+        training of the same run stays what it is, beside ours. Restoring an experiment brings deleted runs back.
         """
-        ours = None
-        for run in found:
-            marked = content.read_mark(run.data.tags.get(content.MIRRORED_TAG))
-            if record.status == FINISHED and marked.get("history") == digest(record.history):
-                return run
-            if run.data.tags.get(content.PROJECT_TAG) == self.project:
-                ours = ours or run
-        return ours
+        ours = [run for run in found if run.data.tags.get(content.PROJECT_TAG) == self.project]
+        chosen = ours[0] if ours else None
+        if record.status == FINISHED:
+            mark = digest(record.history)
+            marks = ((run, content.read_mark(run.data.tags.get(content.MIRRORED_TAG))) for run in found)
+            chosen = next((run for run, marked in marks if marked.get("history") == mark), chosen)
+        return chosen, [run for run in ours if run is not chosen]
 
     def experiment(self, dataset: str) -> str:
         """Return the identifier of a dataset's experiment, which is created or brought back where needed."""
@@ -242,7 +245,7 @@ class RunWriter:
         )
 
     def _shows_this_history(self) -> bool:
-        logged = {m.step: m.value for m in self.client.get_metric_history(self.run_id, "loss")}
+        logged = {m.step: m.value for m in self.client.get_metric_history(self.run_id, "epoch/loss")}
         rows = {int(row[content.EPOCH]): row["loss"] for row in self.record.rows if "loss" in row}
         return all(step in rows and math.isclose(value, rows[step], rel_tol=1e-9) for step, value in logged.items())
 
@@ -284,20 +287,21 @@ class RunWriter:
         return {key: value for key, value in wanted.items() if known.get(key) != value}
 
     def _logged_epoch(self) -> int:
-        return int(self.remote.data.metrics.get(content.EPOCH, 0))
+        return int(self.remote.data.metrics.get(content.EPOCHS, 0))
 
     def _log_epochs(self) -> None:
         """Log the epochs after the last one logged; an epoch's metrics go into one call, hence one transaction."""
         rows, done = self.record.rows, self._logged_epoch()
-        times = self.record.epoch_times(len(rows)) if rows else []
+        times = self.record.epoch_times(len(rows), done)
         batch: list[tuple[str, float, int, int]] = []
         for row, time in zip(rows, times, strict=True):
             if (step := int(row.get(content.EPOCH, 0))) <= done:
                 continue
-            if len(batch) + len(row) > METRICS_PER_CALL:
+            values = content.epoch_metrics(row)
+            if len(batch) + len(values) > METRICS_PER_CALL:
                 self._log(metrics=batch)
                 batch = []
-            batch += [(key, value, _milliseconds(time), step) for key, value in row.items()]
+            batch += [(key, value, _milliseconds(time), step) for key, value in values.items()]
         self._log(metrics=batch)
 
     def _finish(self) -> None:
@@ -305,9 +309,9 @@ class RunWriter:
         record, known = self.record, self.remote.data.metrics
         if self.remote.data.tags.get(content.MIRRORED_TAG) == self._mark():
             return
-        time, step = _milliseconds(record.ended), len(record.rows)
+        time, step = _milliseconds(record.ended), 0  # at step 0 the interface draws bars, not curves of one point
         final = content.final_metrics(record)
-        new = [(key, value, time, step) for key, value in final.items() if known.get(key) != value]
+        new = [(key, value, time, step) for key, value in final.items() if key not in known]
         if self.mirror.artifacts:
             for file in self.files:
                 self.client.log_artifact(self.run_id, str(file))

@@ -56,14 +56,19 @@ class Record:
         """When training ended, or when the history last grew."""
         return _seconds(self.machine.get("finished"), self.modified)
 
-    def epoch_times(self, epochs: int) -> list[float]:
-        """Return about when each epoch ended: exact for finished runs, spread evenly for those under way."""
+    def epoch_times(self, epochs: int, logged: int) -> list[float]:
+        """Return about when each epoch ended: exact where timing is known, else so that times never run backwards.
+
+        The epochs before the first look at a run are spread evenly; later ones have just ended.
+        """
         if len(self.timing) == epochs:
             left, times = self.ended, []
             for row in reversed(self.timing):
                 times.append(left)
                 left -= row.get("seconds", 0.0)
             return times[::-1]
+        if logged:
+            return [self.ended] * epochs
         return [self.started + (self.ended - self.started) * (i + 1) / epochs for i in range(epochs)]
 
 
@@ -80,20 +85,19 @@ def read_record(layout: Layout, name: str, spec: RunSpec | None = None) -> Recor
             return _read(layout, folder, trained, name, spec)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:
-            raise error if isinstance(error, SpecError) else SpecError(f"{folder}: cannot be read ({error})") from None
+        except OSError as error:
+            raise SpecError(f"{folder}: cannot be read ({error})") from None
     return None
 
 
 def _read(layout: Layout, folder: Path, trained: bool, name: str, spec: RunSpec | None) -> Record:
     history = folder / "history.csv"
     modified = history.stat().st_mtime
-    text = history.read_text(encoding="utf-8")
+    text = history.read_text(encoding="utf-8", errors="replace")
     if not (folder / "spec.yaml").is_file():
         raise FileNotFoundError(folder / "spec.yaml")
     failure = None if trained else read_json(folder / "failure.json").get("message")
     machine = read_json(folder / "machine.json")
-    metrics = folder / "metrics.json"
     timing = folder / "timing.csv"
     return Record(
         spec=spec or RunSpec.from_yaml(folder / "spec.yaml"),
@@ -102,10 +106,19 @@ def _read(layout: Layout, folder: Path, trained: bool, name: str, spec: RunSpec 
         history=text,
         modified=modified,
         machine=machine,
-        metrics=json.loads(metrics.read_text(encoding="utf-8")) if trained and metrics.is_file() else None,
-        timing=tuple(parse_rows(timing.read_text(encoding="utf-8"))) if trained and timing.is_file() else (),
+        metrics=_metrics(folder / "metrics.json") if trained else None,
+        timing=tuple(parse_rows(timing.read_text(encoding="utf-8", errors="replace"))) if trained else (),
         failure=failure,
     )
+
+
+def _metrics(path: Path) -> dict | None:
+    """Return the evaluation of a trained run, None before it was evaluated."""
+    if not path.is_file():
+        return None
+    if not (content := read_json(path)):
+        raise SpecError(f"{path}: is damaged; evaluate the run again")
+    return content
 
 
 def _status(scratch: Path, failure: str | None, machine: dict) -> str:

@@ -141,7 +141,7 @@ def open_client(layout: Layout, uri: str) -> "MlflowClient":
     try:
         return MlflowClient(tracking_uri=uri)
     except Exception as error:  # an unknown scheme, a refused file store, a database of a newer MLflow
-        raise TrackingError(f"{shown(uri)}: MLflow cannot open this store ({first_line(error)})") from None
+        raise TrackingError(f"{shown(uri)}: MLflow cannot open this store ({first_line(error, uri)})") from None
 
 
 def _be_quiet() -> None:
@@ -153,7 +153,9 @@ def _be_quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def first_line(error: BaseException) -> str:
-    """Return an error's first line, or its kind where it says nothing."""
-    lines = str(error).strip().splitlines()
+def first_line(error: BaseException, uri: str = "") -> str:
+    """Return an error's first line, without the store's password; its kind where it says nothing."""
+    secret = urlsplit(uri).netloc.rpartition("@")[0]
+    text = str(error).replace(f"{secret}@", "") if secret else str(error)
+    lines = text.strip().splitlines()
     return lines[0][:300] if lines else type(error).__name__

@@ -15,12 +15,12 @@ RUN_COLUMNS = (
     "tags.`noise`",
     "tags.`method`",
     "tags.`seed`",
-    "metrics.`epoch`",
-    "metrics.`test_accuracy`",
-    "metrics.`train_memorised`",
-    "metrics.`final/test_accuracy_last`",
-    "metrics.`final/test_accuracy_best`",
-    "metrics.`final/test_ece`",
+    "metrics.`epochs`",
+    "metrics.`epoch/test_accuracy`",
+    "metrics.`epoch/train_memorised`",
+    "metrics.`result/test_accuracy_last`",
+    "metrics.`result/test_accuracy_best`",
+    "metrics.`result/test_ece`",
     "tags.`studies`",
 )
 VIEWS = {

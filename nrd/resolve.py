@@ -1,0 +1,153 @@
+"""The parts of a run that a study asks for by name or in short: views, networks, noise, optimiser, hyper-parameters.
+
+Each function returns a part of :class:`nrd.spec.RunSpec`, or refuses in one line with place, key and what is allowed.
+"""
+
+from pathlib import Path
+
+from nrd.catalogue import NOISE_SLUGS, NOISES, VIEWS
+from nrd.configs import (
+    DatasetConfig,
+    LedgerEntry,
+    MethodConfig,
+    Named,
+    NoiseConfig,
+    Settings,
+    catalogue_entry,
+    catalogue_options,
+    typed,
+)
+from nrd.spec import DatasetSpec, NetworkSpec, NoiseSpec, OptimizationSpec, SpecError, ViewSpec, parse
+
+
+def merge(*layers: Settings) -> Settings:
+    """Lay settings over each other, the last on top; mappings are merged key by key."""
+    content: dict = {}
+    for layer in layers:
+        for key in layer.model_fields_set:
+            value = getattr(layer, key)
+            if isinstance(value, dict) and isinstance(content.get(key), dict):
+                value = _merge_mappings(content[key], value)
+            content[key] = value
+    return Settings.model_construct(**content)
+
+
+def _merge_mappings(below: dict, above: dict) -> dict:
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def dataset_spec(dataset: DatasetConfig) -> DatasetSpec:
+    """Return the part of a dataset's settings that training sees."""
+    return DatasetSpec(**{key: getattr(dataset, key) for key in DatasetSpec.model_fields})
+
+
+def check_hyperparameters(method: MethodConfig, given: dict, where: str) -> dict:
+    """Return a method's own hyper-parameters, typed, checked, and without those equal to their default.
+
+    Raises:
+        SpecError: one is unknown, missing, of another type or out of its range.
+    """
+    declared = method.hyperparameters
+    result = {}
+    for key, value in given.items():
+        if key not in declared:
+            raise SpecError(f"{where}: {method.name} has no hyper-parameter {key!r}; allowed: {', '.join(declared)}")
+        info = declared[key]
+        value = typed(value, info.type, f"{where}: {method.name}.{key}")
+        for number in value if isinstance(value, list) else [value]:
+            below = info.minimum is not None and number < info.minimum
+            above = info.maximum is not None and number > info.maximum
+            if below or above:
+                raise SpecError(f"{where}: {method.name}.{key}: {number} is outside [{info.minimum}, {info.maximum}]")
+        if info.choices and value not in info.choices:
+            raise SpecError(f"{where}: {method.name}.{key}: {value!r} is not one of {', '.join(info.choices)}")
+        if info.default is None or value != typed(info.default, info.type, f"{where}: default"):
+            result[key] = value
+    if missing := [key for key, info in declared.items() if info.default is None and key not in given]:
+        raise SpecError(f"{where}: {method.name} needs a value for {', '.join(missing)}")
+    return result
+
+
+def resolve_view(view: Named, dataset: DatasetConfig, where: str) -> ViewSpec:
+    """Return a view with the dataset's own defaults (crop padding, flip) under the options given."""
+    entry = catalogue_entry("view", view.name, where)
+    for key in dataset.views:
+        if not any(key in item.options for item in VIEWS.values()):
+            raise SpecError(f"params/datasets/{dataset.name}.yaml: views.{key}: no view has such an option")
+    defaults = {key: value for key, value in dataset.views.items() if key in entry.options}
+    options = catalogue_options(entry, {**defaults, **view.options}, where)
+    return ViewSpec(name=view.name, options=options, semantics=entry.semantics)
+
+
+def resolve_noise(asked: str | NoiseConfig, dataset: DatasetConfig, where: str) -> NoiseSpec:
+    """Return the noise a study asks for: ``clean``, ``sym40``, ``{kind: sym, rate: 0.4}`` or a human label set.
+
+    Raises:
+        SpecError: an unknown kind, a rate outside 0-100 %, or a kind this dataset has no definition for.
+    """
+    if isinstance(asked, NoiseConfig):
+        kind, rate = asked.kind, asked.rate
+        percent = f"{100 * rate:.6g}".replace(".", "p")
+        slug = kind if kind in ("clean", *dataset.human) else f"{kind}{percent}"
+    else:
+        slug = asked
+        kind = slug if slug in dataset.human else slug.rstrip("0123456789")
+        digits = slug[len(kind) :]
+        rate = int(digits) / 100 if digits else 0.0
+        if kind in NOISE_SLUGS and not digits:
+            raise SpecError(f"{where}: {slug!r} needs a rate in per cent, as in {kind}40")
+    if rate > 1:
+        raise SpecError(f"{where}: {slug!r}: a noise rate is at most 100 %")
+    if slug == "clean":
+        return NoiseSpec(slug=slug, definition="none", semantics=NOISES["none"].semantics)
+    if kind in dataset.human:
+        return NoiseSpec(slug=slug, definition="human", label_set=kind, checksum=dataset.human[kind].checksum)
+    if kind not in NOISE_SLUGS:
+        allowed = ", ".join(["clean", *(f"{k}40" for k in NOISE_SLUGS), *dataset.human])
+        raise SpecError(f"{where}: there is no noise {slug!r} for {dataset.name}; allowed, with any rate: {allowed}")
+    definition = NOISE_SLUGS[kind] or dataset.asymmetric
+    if definition is None:
+        raise SpecError(f"{where}: {dataset.name} defines no asymmetric noise (params/datasets/{dataset.name}.yaml)")
+    if definition not in NOISES:
+        raise SpecError(
+            f"params/datasets/{dataset.name}.yaml: asymmetric: there is no {definition!r}; allowed: {', '.join(NOISES)}"
+        )
+    return NoiseSpec(slug=slug, definition=definition, rate=rate, semantics=NOISES[definition].semantics)
+
+
+def resolve_network(settings: Settings, where: str) -> NetworkSpec:
+    """Return the network with the options that differ from its defaults.
+
+    Raises:
+        SpecError: none is named, or its name or an option is unknown.
+    """
+    if settings.network is None:
+        raise SpecError(f"{where}: settings.network: is required")
+    entry = catalogue_entry("network", settings.network.name, f"{where}.settings.network")
+    options = catalogue_options(entry, settings.network.options, f"{where}.settings.network")
+    return NetworkSpec(name=settings.network.name, options=options, semantics=entry.semantics)
+
+
+def resolve_optimization(settings: Settings, entry: LedgerEntry, method: MethodConfig, where: str) -> OptimizationSpec:
+    """Return the optimiser's settings: the study's, and where it is silent those of the method's ledger.
+
+    Raises:
+        SpecError: neither gives a value, or one is out of its range.
+    """
+    content = {}
+    for key in ("epochs", "batch_size", "learning_rate", "weight_decay", "momentum", "nesterov", "schedule"):
+        value = getattr(settings, key)
+        if value is None and key in ("learning_rate", "weight_decay"):
+            value = getattr(entry, key)
+        if value is not None:
+            content[key] = value
+    for key in ("epochs", "batch_size", "learning_rate", "weight_decay"):
+        if key not in content:
+            raise SpecError(
+                f"{where}: settings.{key}: is required (neither the study nor {method.name}'s ledger has it)"
+            )
+    return parse(OptimizationSpec, content, Path(f"{where}.settings"))

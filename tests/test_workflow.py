@@ -1,0 +1,172 @@
+"""The chain as users run it: Snakemake over every rule, what it must not do again, and DVC's round trip."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("Snakefile", "workflow", "profiles", "params", "nrd", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore")
+# A run of everything takes a minute: side by side with other tests it may take several.
+LIMIT = 540
+
+
+def clone(folder):
+    """A copy of the workflow as a git repository, without anything made."""
+    folder.mkdir(parents=True)
+    for name in PARTS:
+        source = ROOT / name
+        if source.is_dir():
+            ignore = shutil.ignore_patterns("__pycache__", "tmp", "cache", "config.local")
+            shutil.copytree(source, folder / name, ignore=ignore)
+        else:
+            shutil.copyfile(source, folder / name)
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "start")
+    return folder
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+
+
+def call(folder, *command, check=True, **environment):
+    scripts = str(Path(sys.executable).parent)
+    path = scripts + os.pathsep + os.environ["PATH"]
+    env = {**os.environ, "PATH": path, "NRD_TRACKING": "off", **environment}
+    process = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT)
+    assert not check or process.returncode == 0, process.stdout[-3000:] + process.stderr[-6000:]
+    return process
+
+
+def snakemake(folder, *arguments, check=True, **environment):
+    return call(folder, "snakemake", "--cores", "2", *arguments, check=check, **environment)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The tiny study, made by the workflow in a fresh clone. Tests copy it before they change it."""
+    folder = clone(tmp_path_factory.mktemp("workflow") / "clone")
+    snakemake(folder, "tiny", NRD_TRACKING="on")
+    return folder
+
+
+def planned(folder, *arguments):
+    """Number of jobs per rule that a dry run announces."""
+    output = snakemake(folder, *arguments, "-n", "--quiet", "all").stdout
+    table = output.split("Job stats:")[1] if "Job stats:" in output else ""
+    lines = [line.split() for line in table.splitlines()]
+    return {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()}
+
+
+def test_every_rule_ran_and_left_what_it_declares(finished):
+    report = finished / "results/reports/tiny"
+    assert (report / "index.html").stat().st_size > 10_000
+    assert len(list((finished / "results/runs").iterdir())) == 4
+    for rule in ("dataset", "labels", "train", "evaluate", "report", "track"):
+        assert list((finished / "results/benchmarks" / rule).glob("*.tsv")), rule
+
+
+def test_numbers_in_the_table_are_those_of_the_runs(finished):
+    import statistics
+
+    summary = json.loads((finished / "results/reports/tiny/summary.json").read_text())
+    for method in ("ce", "nrd"):
+        accuracies = [
+            json.loads(path.read_text())["test_accuracy_last"]
+            for path in (finished / "results/runs").glob(f"*.{method}.*/metrics.json")
+        ]
+        cell = summary["main"]["digits"]["sym40"][method]
+        assert cell["n"] == 2
+        assert cell["mean_percent"] == pytest.approx(100 * statistics.mean(accuracies), abs=1e-3)
+        assert cell["std_percent"] == pytest.approx(100 * statistics.stdev(accuracies), abs=1e-3)
+
+
+def test_runs_are_in_mlflow(finished):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("digits")
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 4
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        assert [m.step for m in client.get_metric_history(run.info.run_id, "test_accuracy")] == [1, 2]
+
+
+def test_nothing_is_done_twice(finished):
+    assert planned(finished, "tiny") == {}
+
+
+def test_neither_new_times_nor_lost_metadata_retrain(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    shutil.rmtree(folder / ".snakemake")
+    for path in [*(folder / "data").rglob("*.*"), *(folder / "params").rglob("*.yaml")]:
+        os.utime(path)
+    training = folder / "workflow/rules/training.smk"
+    training.write_text(training.read_text().replace("--threads {params.threads} >", "--threads {params.threads}  >"))
+    assert "train" not in planned(folder, "tiny")
+
+
+def test_a_changed_hyperparameter_trains_exactly_its_runs(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    study = folder / "params/studies/tiny.yaml"
+    study.write_text(study.read_text().replace("grid:", "  hyperparameters: {nrd: {pi: [0.2, 0.6, 0.2]}}\ngrid:"))
+    assert planned(folder, "tiny")["train"] == 2
+
+
+def test_a_bad_study_is_refused_in_one_line_before_anything_runs(finished, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    study = folder / "params/studies/tiny.yaml"
+    study.write_text(study.read_text().replace("sym40", "sym140"))
+    process = snakemake(folder, "tiny", check=False)
+    assert process.returncode != 0
+    assert "params/studies/tiny.yaml: grid.0.noises.0: 'sym140': a noise rate is at most 100 %" in process.stderr
+
+
+def test_the_whole_grid_resolves(finished):
+    assert planned(finished, "all")["train"] == 630
+
+
+def test_dvc_round_trip_trains_nothing(finished, tmp_path):
+    """repro, push to a remote, wipe, pull: then the workflow has nothing to train, and tables can be rebuilt."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    (folder / "params/versioned.yaml").write_text("studies: tiny\nreports: [tiny]\n")
+    call(folder, "dvc", "repro")
+    call(folder, "dvc", "remote", "add", "-d", "store", str(tmp_path / "remote"))
+    call(folder, "dvc", "push")
+    before = {path.parent.name: path.read_bytes() for path in (folder / "results/runs").glob("*/metrics.json")}
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "results")
+    second = tmp_path / "second"
+    git(tmp_path, "clone", "-q", str(folder), str(second))
+    call(second, "dvc", "pull")
+    after = {path.parent.name: path.read_bytes() for path in (second / "results/runs").glob("*/metrics.json")}
+    assert before == after
+    assert len(after) == 4
+    jobs = planned(second, "tiny")
+    assert not set(jobs) & {"train", "dataset", "given_labels"}
+    snakemake(second, "tiny")
+    assert (second / "results/reports/tiny/index.html").exists()
+
+
+def test_snakemake_lint_is_clean(finished):
+    assert "good condition" in snakemake(finished, "--lint").stderr
+
+
+def test_paper_without_a_gpu_says_first_what_it_costs(finished, tmp_path):
+    """`announce` asks for an estimate only for the paper's grid; the estimate itself is a sentence with a duration."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder, symlinks=True)
+    process = call(folder, sys.executable, "-m", "nrd", "estimate", "smoke", "--seconds", "0")
+    assert "smoke: 3 of 3 runs are missing; on this machine" in process.stdout
