@@ -56,4 +56,4 @@ schemas: environment
 	nrd schemas
 
 rulegraph: environment
-	snakemake --rulegraph demo 2>/dev/null | dot -Tsvg > docs/rulegraph.svg
+	snakemake --rulegraph dot demo 2>/dev/null | dot -Tsvg > docs/rulegraph.svg

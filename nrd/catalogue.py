@@ -43,7 +43,15 @@ VIEWS: Mapping[str, Entry] = {
         "AugMix with torchvision's defaults, crop, flip: the teacher's view",
         {"severity": 3, "width": 3, "depth": -1, "alpha": 1.0, "all_ops": True, **_SHARED},
     ),
+    "augmix_original": Entry(
+        "crop, flip, AugMix as its authors wrote it",
+        {"severity": 3.0, "width": 3, "depth": -1, "alpha": 1.0, "all_ops": False, **_SHARED},
+    ),
     "autoaugment_erasing": Entry("AutoAugment, crop, flip, RandomErasing: Table 1's test-time view", _SHARED),
+    "color_jitter": Entry(
+        "brightness, contrast and saturation jittered, crop, flip",
+        {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, **_SHARED},
+    ),
 }
 
 _PREACT = {"stem_stride": 1, "final_norm": True}

@@ -44,6 +44,7 @@ class LabelSet(Strict):
     file: str
     checksum: Checksum
     source: str
+    published_name: str | None = None  # where it is not the name used here
 
 
 class DatasetConfig(Strict):

@@ -105,7 +105,9 @@ def resolve_noise(asked: str | NoiseConfig, dataset: DatasetConfig, where: str) 
     if slug == "clean":
         return NoiseSpec(slug=slug, definition="none", semantics=NOISES["none"].semantics)
     if kind in dataset.human:
-        return NoiseSpec(slug=slug, definition="human", label_set=kind, checksum=dataset.human[kind].checksum)
+        label_set = dataset.human[kind]
+        name = label_set.published_name or kind
+        return NoiseSpec(slug=slug, definition="human", label_set=name, checksum=label_set.checksum)
     if kind not in NOISE_SLUGS:
         allowed = ", ".join(["clean", *(f"{k}40" for k in NOISE_SLUGS), *dataset.human])
         raise SpecError(f"{where}: there is no noise {slug!r} for {dataset.name}; allowed, with any rate: {allowed}")

@@ -20,8 +20,11 @@ def test_digits_are_scikit_learns(project):
     arrays = read_arrays(project.datasets["digits"], project.layout)
     images = np.concatenate([arrays.train_images, arrays.test_images])[:, 0]
     assert images.dtype == np.uint8
-    ours = {(image.tobytes(), label) for image, label in zip(images, np.append(arrays.train_labels, arrays.test_labels))}
-    theirs = {((i * 15).astype(np.uint8).tobytes(), t) for i, t in zip(bunch.images, bunch.target)}
+    ours = {
+        (image.tobytes(), label)
+        for image, label in zip(images, np.append(arrays.train_labels, arrays.test_labels), strict=True)
+    }
+    theirs = {((i * 15).astype(np.uint8).tobytes(), t) for i, t in zip(bunch.images, bunch.target, strict=True)}
     assert ours == theirs
     assert len(images) == 1797
     assert len(arrays.test_labels) == 500

@@ -97,7 +97,7 @@ def test_runs_are_in_mlflow(finished):
     assert len(runs) == 4
     for run in runs:
         assert run.info.status == "FINISHED"
-        assert [m.step for m in client.get_metric_history(run.info.run_id, "test_accuracy")] == [1, 2]
+        assert [m.step for m in client.get_metric_history(run.info.run_id, "epoch/test_accuracy")] == [1, 2]
 
 
 def test_nothing_is_done_twice(finished):

@@ -60,7 +60,7 @@ def _human_labels(spec: RunSpec, config: DatasetConfig, layout: Layout, true: np
     from nrd.data.human_labels import load_cifar_n
     from nrd.data.sources import locate
 
-    label_set = config.human[spec.noise.label_set]
+    label_set = config.human[spec.noise.slug]
     path = locate(label_set.file, config, layout)
     if path is None:
         raise SpecError(

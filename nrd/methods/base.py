@@ -70,8 +70,17 @@ class Method(nn.Module):
         """How many independent views of each role a step wants."""
         return {"student": 1}
 
-    def setup(self, networks: list[nn.Module], num_samples: int, num_classes: int) -> None:
-        """Receive the untrained networks; make the teacher and per-sample state here. Called once, on the CPU."""
+    def setup(
+        self, networks: list[nn.Module], num_samples: int, num_classes: int, frozen: nn.Module | None = None
+    ) -> None:
+        """Receive the untrained networks; make the teacher and per-sample state here. Called once, on the CPU.
+
+        Args:
+            networks: as many as ``num_networks``.
+            num_samples: of the training part.
+            num_classes: K.
+            frozen: network of a finished run; given only where the teacher's spec names one.
+        """
         self.networks = nn.ModuleList(networks)
 
     def trainable(self) -> list[nn.Parameter]:

@@ -1,6 +1,5 @@
 """Noise-robust distillation: the student learns from the label and from a teacher that sees another kind of view."""
 
-
 from torch import Tensor, nn
 
 from nrd.losses import NRDLoss
@@ -10,7 +9,13 @@ from nrd.spec import TeacherSpec
 
 
 class NRD(Method):
-    """NRD (paper eq. 25, Algorithm 1): JSD over label, student on its view, and teacher on an unseen kind of view."""
+    """NRD (paper eq. 25, Algorithm 1): JSD over label, student on its view, and teacher on an unseen kind of view.
+
+    The paper's steps towards it are settings: the teacher's view that of the student (NER, eqs. 7-8), no label term
+    (NVR alone, eq. 18: ``pi[0] = 0`` and ``scale = False``), no stop-gradient (a teacher of kind ``self`` with
+    ``stop_gradient = False``: GJS with two kinds of view), several teacher views averaged (eq. 22), a finished run's
+    student as teacher (eq. 23), and the average's decay (eq. 24).
+    """
 
     def __init__(
         self,
@@ -25,6 +30,11 @@ class NRD(Method):
         super().__init__(teacher=teacher or TeacherSpec())
         if len(pi) != student_views + 2:
             raise ValueError(f"NRD with {student_views} student view(s) needs {student_views + 2} weights pi, got {pi}")
+        if not stop_gradient and self.teacher_spec.kind != "self":
+            raise ValueError(
+                f"stop_gradient: false needs a teacher of kind self, whose weights are the student's: the gradient of "
+                f"a teacher of kind {self.teacher_spec.kind} would train nothing"
+            )
         self.counts = {"student": student_views, "teacher": teacher_views}
         self.stop_gradient = stop_gradient
         self.loss = NRDLoss(tuple(pi), scale=scale, kl_weights=kl_weights, stop_gradient=stop_gradient, validate=False)
@@ -34,10 +44,12 @@ class NRD(Method):
         """Views of the student and of the teacher; the loss averages the teacher's predictions (eq. 22)."""
         return self.counts
 
-    def setup(self, networks: list[nn.Module], num_samples: int, num_classes: int) -> None:
-        """Make the teacher from the untrained student."""
+    def setup(
+        self, networks: list[nn.Module], num_samples: int, num_classes: int, frozen: nn.Module | None = None
+    ) -> None:
+        """Make the teacher from the untrained student, or from the finished one."""
         super().setup(networks, num_samples, num_classes)
-        self.teacher = Teacher(self.teacher_spec, self.networks[0])
+        self.teacher = Teacher(self.teacher_spec, self.networks[0], frozen)
 
     def step(self, ctx: Context, batch: Batch) -> dict[str, Tensor]:
         """Loss between the given labels, the student's predictions and the teacher's."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nrd.augment import create_view
 from nrd.augment.views import View
@@ -28,20 +28,33 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def build_method(spec: RunSpec, num_samples: int, device: torch.device, root: Path = Path()) -> Method:
-    """Return the spec's method with freshly initialised networks, on the device, in channels-last format."""
+def build_network(spec: RunSpec, index: int = 0) -> nn.Module:
+    """Return a freshly initialised network of the spec; ``index`` counts those of one method."""
+    return create_model(
+        spec.network.name,
+        spec.dataset.num_classes,
+        spec.dataset.channels,
+        generator=generator(spec.seed, "init", index),
+        **spec.network.options,
+    )
+
+
+def build_method(
+    spec: RunSpec, num_samples: int, device: torch.device, root: Path = Path(), frozen: nn.Module | None = None
+) -> Method:
+    """Return the spec's method with freshly initialised networks, on the device, in channels-last format.
+
+    Args:
+        spec: of the run.
+        num_samples: of the training part.
+        device: where it will train.
+        root: folder that a method's own file is relative to.
+        frozen: the finished network that the spec's teacher names (:func:`nrd.training.finished.frozen_teacher`).
+    """
     method = create_method(spec.method, root)
-    networks = [
-        create_model(
-            spec.network.name,
-            spec.dataset.num_classes,
-            spec.dataset.channels,
-            generator=generator(spec.seed, "init", index),
-            **spec.network.options,
-        )
-        for index in range(method.num_networks)
-    ]
-    method.setup(networks, num_samples, spec.dataset.num_classes)
+    networks = [build_network(spec, index) for index in range(method.num_networks)]
+    given = {} if frozen is None else {"frozen": frozen}  # most methods know of no such thing
+    method.setup(networks, num_samples, spec.dataset.num_classes, **given)
     return method.to(device, memory_format=torch.channels_last)
 
 

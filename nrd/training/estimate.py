@@ -12,7 +12,7 @@ from nrd.methods.base import Context
 from nrd.randomness import generator
 from nrd.spec import RunSpec
 from nrd.training.batches import make_batches
-from nrd.training.build import build_method, build_optimizer, build_views, training_step
+from nrd.training.build import build_method, build_network, build_optimizer, build_views, training_step
 
 CPU_BATCH = 16
 
@@ -32,7 +32,8 @@ def cost_key(spec: RunSpec) -> str:
     counts = {key: value for key, value in method.hyperparameters.items() if key.endswith("_views")}
     shape = (spec.dataset.channels, spec.dataset.image_size, spec.optimization.batch_size, spec.precision)
     own_step = method.name if len(views) > 1 or "consistency" in method.implementation else ""
-    return repr((spec.network, views, counts, method.teacher, shape, own_step))
+    teacher = method.teacher and method.teacher.model_copy(update={"checkpoint": None})
+    return repr((spec.network, views, counts, teacher, shape, own_step))
 
 
 def measure(spec: RunSpec, device: torch.device, seconds: float = 2.0) -> Cost:
@@ -51,7 +52,8 @@ def measure(spec: RunSpec, device: torch.device, seconds: float = 2.0) -> Cost:
     images = torch.randint(0, 256, (batch * 8, spec.dataset.channels, size, size), dtype=torch.uint8, generator=draw)
     labels = torch.randint(0, spec.dataset.num_classes, (len(images),), generator=draw).to(device)
     part = Part(images.to(device), labels, labels)
-    method = build_method(spec, len(part), device)
+    frozen = build_network(spec) if spec.requires else None  # its weights change no time
+    method = build_method(spec, len(part), device, frozen=frozen)
     optimizer, (views, plain) = build_optimizer(spec, method), build_views(spec, device)
     context = Context(device, 0, 1, 8, batch)
     method.train()

@@ -17,6 +17,7 @@ from nrd.spec import RunOptions, RunSpec, SpecError
 from nrd.training.batches import make_batches
 from nrd.training.build import build_method, build_optimizer, build_views, pick_device, training_step
 from nrd.training.checkpoint import TIME_SHARE, State, load_state, save_state
+from nrd.training.finished import frozen_teacher
 from nrd.training.lock import run_lock
 from nrd.training.outputs import RunWriter
 from nrd.training.progress import Progress
@@ -58,7 +59,8 @@ class Trainer:
             torch.use_deterministic_algorithms(True)
         arrays = load_arrays(layout.dataset(spec.dataset.name), spec.dataset.checksum)
         self.data: DeviceData = to_device(spec, arrays, read_labels(spec, layout.labels(spec.labels_name)), self.device)
-        self.method = build_method(spec, len(self.data.train), self.device, layout.root)
+        frozen = frozen_teacher(spec, layout)
+        self.method = build_method(spec, len(self.data.train), self.device, layout.root, frozen)
         self.optimizer = build_optimizer(spec, self.method)
         self.views, self.evaluation_view = build_views(spec, self.device)
         self.context = Context(

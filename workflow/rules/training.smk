@@ -5,6 +5,11 @@ rule train:
             f"data/datasets/{SPECS[w.run].dataset.name}.safetensors"
         ),
         labels=lambda w: ancient(f"data/labels/{SPECS[w.run].labels_name}.csv"),
+        # A frozen teacher is the student of a finished run.
+        teacher=lambda w: [
+            ancient(f"results/runs/{run}/model.safetensors")
+            for run in SPECS[w.run].requires
+        ],
     output:
         expand("results/runs/{{run}}/{file}", file=TRAINED),
     log:

@@ -127,9 +127,8 @@ def follow(layout: Layout, uri: str | None = None, poll: float = POLL_SECONDS, i
     Returns at once where another follower is at work.
     """
     uri = store_uri(layout, uri)
-    tracking_folder(layout).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(_file(layout, uri, "lock"))
     follower = Follower(layout, uri)
+    lock = FileLock(_file(layout, uri, "lock"))
     while True:
         try:
             lock.acquire(timeout=1)  # somebody who looks whether it is free holds it for a moment
@@ -148,6 +147,7 @@ class Follower:
 
     def __init__(self, layout: Layout, uri: str) -> None:
         self.layout, self.uri = layout, uri
+        tracking_folder(layout).mkdir(parents=True, exist_ok=True)
         self.notes = _file(layout, uri, "json")
         self.watched: dict[str, Fingerprint | None] = dict.fromkeys(read_json(self.notes).get("watched", ()))
         # What began after the previous follower last looked has been seen by nobody.
@@ -157,15 +157,12 @@ class Follower:
         self.next_try, self.wait, self.said = 0.0, POLL_SECONDS, ""
 
     def run(self, poll: float, idle: float) -> None:
-        """Poll until nothing has been active for ``idle`` seconds."""
+        """Poll until nothing has been active for ``idle`` seconds; the time that copying takes does not count."""
         self.say(f"follows {shown(self.uri)}")
-        quiet_since = time.monotonic()
-        while True:
-            if self.look():
-                quiet_since = time.monotonic()
+        quiet = 0.0
+        while quiet < idle:
+            quiet = 0.0 if self.look() else quiet + poll
             self.copy()
-            if time.monotonic() - quiet_since >= idle:
-                break
             time.sleep(poll)
         left = f"; not mirrored to the end: {', '.join(sorted(self.watched))}" if self.watched else ""
         self.say(f"no run is active: ends{left}")

@@ -1,0 +1,40 @@
+"""Networks of finished runs, read back from their weights."""
+
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from nrd.layout import Layout
+from nrd.spec import RunSpec, SpecError
+from nrd.training.build import build_network
+
+STUDENT = "student."
+
+
+def frozen_teacher(spec: RunSpec, layout: Layout) -> nn.Module | None:
+    """Return the finished student that a run's teacher names, in evaluation mode; None where it names none.
+
+    Raises:
+        SpecError: the run it names is not finished, or its weights are damaged or do not fit this run's network.
+    """
+    if not spec.requires:
+        return None
+    (name,) = spec.requires
+    path = layout.run(name) / "model.safetensors"
+    if not path.is_file():
+        raise SpecError(f"{path}: there is no such file; {spec.name} learns from that run: train {name} first")
+    network = build_network(spec)
+    try:
+        with safe_open(path, framework="pt") as file:
+            owner = (file.metadata() or {}).get("run")
+            keys = [key for key in list(file.keys()) if key.startswith(STUDENT)]
+            tensors = {key.removeprefix(STUDENT): file.get_tensor(key) for key in keys}
+    except (SafetensorError, OSError) as error:
+        raise SpecError(f"{path}: is damaged ({error}); delete its folder to train {name} again") from None
+    if owner != name:
+        raise SpecError(f"{path}: holds the weights of {owner}, not of {name}")
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise SpecError(f"{path}: does not fit network {spec.network.name} ({reason})") from None
+    return network.eval()
