@@ -131,10 +131,6 @@ def train(
     from nrd.training.loop import train as train_run
 
     for spec in specs:
-        if track:
-            from nrd.training.tracking import ensure_follower
-
-            ensure_follower(project.layout)
         print(train_run(spec, project.layout, options))
 
 
@@ -302,25 +298,29 @@ def _duration(seconds: float) -> str:
 
 @app.command()
 def track(
-    sync: Annotated[str, typer.Option("--sync", help="Study whose runs are brought to MLflow.")],
+    sync: Annotated[Optional[str], typer.Option("--sync", help="Only this study's runs.")] = None,  # noqa: UP045
     lenient: Annotated[bool, typer.Option("--lenient", help="Report a store out of reach, but succeed.")] = False,
     root: Root = HERE,
 ) -> None:
-    """Bring a study's runs to MLflow: whatever is not there yet, and nothing twice."""
+    """Bring runs to MLflow: whatever is not there yet, and nothing twice."""
     if lenient and os.environ.get("NRD_TRACKING") == "off":
         print("not mirrored to MLflow: NRD_TRACKING is off")
         return
+    from nrd.training.tracking import TrackingError, known_runs
     from nrd.training.tracking import sync as sync_runs
 
     project = Project(root)
-    specs = project.study(sync).specs
+    runs = project.study(sync).specs if sync else known_runs(project.layout)
     try:
-        print(sync_runs(project.layout, specs, study=sync))
-    except Exception as error:  # whatever the store's client raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        summary = sync_runs(project.layout, runs, study=sync)
+    except TrackingError as error:
         if not lenient:
-            raise SpecError(f"MLflow: {reason}") from error
-        print(f"not mirrored to MLflow: {reason}; `nrd track --sync {sync}` tries again")
+            raise
+        print(f"not mirrored to MLflow: {error}; `nrd track` tries again")
+        return
+    print(summary)
+    for name, reason in summary.failed.items():
+        print(f"{name}: {reason}", file=sys.stderr)
 
 
 @app.command()
@@ -361,7 +361,7 @@ def main() -> None:
             raise
         _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
     except RuntimeError as error:
-        if type(error).__name__ != "TrainingFailed":
+        if type(error).__name__ not in ("TrainingFailed", "TrackingError"):  # torch's errors keep their traceback
             raise
         _fail(str(error))
 

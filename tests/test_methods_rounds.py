@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from nrd.spec import RunOptions, RunSpec, SpecError
 from nrd.study import Project
+from nrd.training.estimate import cost_key
 from nrd.training.loop import Trainer, train
 from tests.conftest import prepare_run
 
@@ -88,10 +89,11 @@ def test_a_frozen_teacher_belongs_in_a_study_not_in_a_methods_file(project):
 
 def student_of(project, spec):
     tensors = load_file(project.layout.run(spec.name) / "model.safetensors")
-    return {key.removeprefix("student."): value for key, value in tensors.items() if key.startswith("student.")}
+    # Cloned: what is read is mapped to the file, which is damaged later.
+    return {key.removeprefix("student."): value.clone() for key, value in tensors.items() if "student." in key}
 
 
-def test_three_rounds_train_one_after_the_other(project):
+def test_a_finished_student_is_the_next_rounds_teacher(project):
     study = write_study(project)
     first, second, third = chain(study)
     prepare_run(project, first)
@@ -111,10 +113,6 @@ def test_three_rounds_train_one_after_the_other(project):
     kept = load_file(project.layout.run(second.name) / "model.safetensors")
     assert {key.split(".")[0] for key in kept} == {"student"}
     assert not all(torch.equal(value, expected[key]) for key, value in student_of(project, second).items())
-    train(third, project.layout, options)
-    assert project.layout.is_trained(third.name)
-    from nrd.training.estimate import cost_key
-
     assert cost_key(second) == cost_key(third) != cost_key(first)
     damage_and_refuse(project, path, first, second, expected, options)
 
@@ -126,7 +124,7 @@ def damage_and_refuse(project, path, first, second, tensors, options):
     content = path.read_bytes()
     shutil.rmtree(project.layout.run(second.name))
     prefixed = {f"student.{key}": value for key, value in tensors.items()}
-    key = next(iter(prefixed))
+    key = next(key for key in prefixed if key.endswith("weight"))
 
     def refused(expected):
         with pytest.raises(SpecError, match=f"{path}: {expected}") as error:

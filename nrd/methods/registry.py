@@ -19,7 +19,7 @@ def load_class(implementation: str, root: Path = Path()) -> type[Method]:
     try:
         module = _load_file(root / module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
         found = getattr(module, class_name)
-    except (ImportError, FileNotFoundError, AttributeError) as error:
+    except (ImportError, FileNotFoundError, AttributeError, SyntaxError) as error:
         raise SpecError(f"implementation: {implementation!r} cannot be loaded ({error})") from None
     if not (isinstance(found, type) and issubclass(found, Method)):
         raise SpecError(f"implementation: {implementation!r} is not a subclass of nrd.methods.base.Method")

@@ -25,7 +25,7 @@ def run_lock(folder: Path, run: str) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / FILE)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0.5)  # somebody who asks whether it is held takes it for a moment
     except Timeout:
         raise SpecError(f"{run}: is being trained by {_holder(folder)}; wait for it, or stop it first") from None
     try:

@@ -23,6 +23,7 @@ from nrd.training.outputs import RunWriter
 from nrd.training.progress import Progress
 from nrd.training.schedule import learning_rate
 from nrd.training.statistics import EpochStatistics
+from nrd.training.tracking import ensure_follower
 
 
 class TrainingFailed(RuntimeError):
@@ -90,6 +91,7 @@ class Trainer:
         """Train the remaining epochs and write the run's files."""
         state, epochs = self.state, self.spec.optimization.epochs
         self.writer.begin(state)
+        self._mirror()
         with Progress(self.spec.name, epochs, state.epoch, self.writer.log) as progress:
             rate = self.data.train.true.ne(self.data.train.given).double().mean().item()
             start = f"continues after epoch {state.epoch}" if state.epoch else "starts"
@@ -107,6 +109,7 @@ class Trainer:
                 images = self.context.steps_per_epoch * self.context.batch_size
                 state.timing.append(self.writer.timing_row(state.epoch, seconds, images))
                 self.writer.append(row)
+                self._mirror()
                 if state.epoch in self.spec.snapshots:
                     self.writer.snapshot(self.method, state.epoch)
                 progress.epoch(row, images / seconds)
@@ -116,6 +119,11 @@ class Trainer:
                     saved_at = time.perf_counter()
             self.method.eval()
             self.writer.finish(state, self.method, self._predictions(), progress)
+
+    def _mirror(self) -> None:
+        """See to it that somebody mirrors the run to MLflow; that costs nothing here and never fails."""
+        if self.options.tracking:
+            ensure_follower(self.layout)
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         """Train one epoch (counted from 0) and return its row of ``history.csv``."""
