@@ -55,6 +55,16 @@ def brier_score(probabilities: Floats, labels: Integers) -> float:
     return float(((probabilities - target) ** 2).sum(axis=1).mean())
 
 
+def confusion_counts(true: Integers, predicted: Integers, num_classes: int) -> Floats:
+    """Count samples by true class (row) and predicted class (column), ``(K, K)``.
+
+    >>> confusion_counts(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
+    [[1.0, 1.0], [0.0, 1.0]]
+    """
+    place = np.asarray(true) * num_classes + np.asarray(predicted)
+    return np.bincount(place, minlength=num_classes**2).reshape(num_classes, num_classes).astype(np.float64)
+
+
 def reliability(probabilities: Floats, labels: Integers, bins: int) -> dict[str, Floats]:
     """Return the reliability diagram over equal confidence bins (a, b], the first closed at 0.
 

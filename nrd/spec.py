@@ -221,7 +221,7 @@ class RunOptions(Strict):
 
     device: str = "auto"
     threads: Annotated[int, Field(ge=1)] = 1
-    chunk_size: Annotated[int, Field(ge=1)] = 1024  # images augmented at a time
+    chunk_size: Annotated[int, Field(ge=0)] = 0  # images augmented at a time; 0: what suits the device
     tracking: bool = True
     compile: Literal["auto", "on", "off"] = "auto"
     deterministic: bool = False

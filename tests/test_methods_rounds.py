@@ -83,7 +83,7 @@ def test_a_frozen_teacher_belongs_in_a_study_not_in_a_methods_file(project):
     path = project.layout.params / "methods" / "nrd.yaml"
     frozen = "teacher: {kind: frozen, checkpoint: a, batch_norm: eval}"
     path.write_text(path.read_text().replace("teacher: {kind: ema, decay: 0.99}", frozen))
-    with pytest.raises(SpecError, match="nrd.yaml: .*a frozen teacher is asked for in a study, with `rounds`"):
+    with pytest.raises(SpecError, match=r"nrd.yaml: .*a frozen teacher is asked for in a study, with `rounds`"):
         Project(project.layout.root).methods  # noqa: B018
 
 

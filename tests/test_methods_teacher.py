@@ -67,9 +67,7 @@ def divergence(pi, distributions, scale=True):
     """Equation 19 in float64, term by term; scaled by -(1 - pi1) ln(1 - pi1)."""
     distributions = [d.double() for d in distributions]
     mixture = sum(w * d for w, d in zip(pi, distributions, strict=True))
-    terms = [
-        w * (torch.special.xlogy(d, d) - d * mixture.log()).sum(1) for w, d in zip(pi, distributions, strict=True)
-    ]
+    terms = [w * (torch.special.xlogy(d, d) - d * mixture.log()).sum(1) for w, d in zip(pi, distributions, strict=True)]
     z = -(1 - pi[0]) * torch.log(torch.tensor(1 - pi[0], dtype=torch.float64)) if scale else 1.0
     return (sum(terms) / z).mean()
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from markupsafe import Markup
 
-from nrd.report import build, sections
+from nrd.report import build, context, sections
 from nrd.report.figures import draw_accuracy, draw_memorisation
 from nrd.report.page import origin, write_page
 from nrd.report.sections import Section
@@ -125,8 +125,8 @@ def test_text_from_data_is_escaped_everywhere(tmp_path):
 
 
 def test_sections_can_be_added(folder, tmp_path, monkeypatch):
-    def own(context):
-        return Section("own", "My <analysis>", Markup("<p>Hello</p>"), context.existing("results.csv", "absent.csv"))
+    def own(page):
+        return Section("own", "My <analysis>", Markup("<p>Hello</p>"), page.existing("results.csv", "absent.csv"))
 
     def nothing(context):
         return None
@@ -149,8 +149,8 @@ def test_a_page_is_built_from_the_reports_folder_alone(folder, tmp_path):
 
 
 def test_a_figure_too_large_for_the_page_is_shown_as_a_picture(folder, monkeypatch):
-    monkeypatch.setattr(sections, "MAX_INLINE", 10)
-    html = sections.figure_html(folder / "curves", 'a "title"')
+    monkeypatch.setattr(context, "MAX_INLINE", 10)
+    html = context.figure_html(folder / "curves", 'a "title"')
     assert html.startswith('<img src="data:image/png;base64,')
     assert "a &#34;title&#34;" in html
 

@@ -1,6 +1,7 @@
 """Studies resolve into the runs they describe; what cannot be run is refused with file, key and what is allowed."""
 
 import csv
+import inspect
 import itertools
 
 import pytest
@@ -39,6 +40,23 @@ def test_the_ledger_is_table_5(repository, project):
         assert spec.optimization.weight_decay == float(row["weight_decay"])
         own = [v if isinstance(v, list) else [v] for v in spec.method.hyperparameters.values()]
         assert list(itertools.chain(*own)) == [float(v) for v in row["method_hyperparameters"].split()]
+
+
+def test_every_entry_of_the_ledger_has_a_source(project):
+    """Either a source of its own, or the entry it takes and a note that says why."""
+    for method in project.methods.values():
+        assert method.source
+        for dataset, entries in method.ledger.items():
+            for noise, entry in entries.items():
+                where = (method.name, dataset, noise)
+                if entry.same_as is None:
+                    assert entry.source and None not in (entry.learning_rate, entry.weight_decay), where
+                    required = {key for key, info in method.hyperparameters.items() if info.default is None}
+                    assert required <= set(entry.hyperparameters), where
+                else:
+                    assert entry.note and entries[entry.same_as].same_as is None, where
+                    assert (entry.source, entry.learning_rate, entry.weight_decay) == (None, None, None), where
+                    assert not entry.hyperparameters, where
 
 
 def test_published_tables_name_their_source(repository):
@@ -146,7 +164,7 @@ def test_a_study_must_not_take_the_name_of_a_target(project):
 def test_an_unknown_run_or_study_is_told_apart(project):
     with pytest.raises(SpecError, match="there is no study 'x'; params/studies has: demo"):
         project.study("x")
-    with pytest.raises(SpecError, match="no run 'digits.sym40.ce.s1-00000000'"):
+    with pytest.raises(SpecError, match=r"no run 'digits.sym40.ce.s1-00000000'"):
         project.find("digits.sym40.ce.s1-00000000")
 
 
@@ -156,33 +174,49 @@ def test_the_manifest_moves_only_with_the_runs(project):
     assert len(study.manifest().splitlines()) == len(study.runs)
 
 
-def test_the_catalogue_is_what_the_code_has():
-    """Names, options and defaults that studies may use are those of the views, networks and noises."""
-    import inspect
+def options_of(function, leave_out=()):
+    """Keyword arguments with their defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty and p.name not in leave_out}
 
+
+def test_the_catalogues_views_are_those_of_the_code():
+    """The same names, and for each exactly the options and defaults that its code has."""
+    from nrd.augment import VIEWS as BUILDERS
     from nrd.augment import create_view
-    from nrd.catalogue import NETWORKS, NOISES, VIEWS
+    from nrd.catalogue import VIEWS
+
+    shared = options_of(create_view)
+    assert shared == {"padding": 4, "flip": True}
+    assert set(VIEWS) == set(BUILDERS)
+    for name, entry in VIEWS.items():
+        own = options_of(BUILDERS[name])
+        # A view that fixes the crop and the flip itself has no such options.
+        fixed = set(BUILDERS[name]()) & set(shared)
+        assert dict(entry.options) == own | ({} if fixed else shared), name
+        assert {type(value) for value in entry.options.values()} <= {bool, int, float, str}
+        create_view(name, (0.5,), (0.5,), **entry.options)
+
+
+def test_the_catalogues_networks_and_noises_are_those_of_the_code():
+    from nrd.catalogue import NETWORKS, NOISE_SLUGS, NOISES
     from nrd.label_noise import NOISES as DEFINITIONS
     from nrd.models import MODELS, create_model
 
     assert set(NOISES) - {"human"} == set(DEFINITIONS)
+    assert set(filter(None, NOISE_SLUGS.values())) <= set(NOISES)
     assert set(NETWORKS) == set(MODELS)
-    for name, entry in VIEWS.items():
-        create_view(name, (0.5,), (0.5,), **entry.options)  # options exist
-        with pytest.raises(TypeError):
-            create_view(name, (0.5,), (0.5,), no_such_option=1)
     for name, entry in NETWORKS.items():
         options = {key: value for key, value in entry.options.items() if value is not None}
         required = {"widths": (8,), "blocks": (1,)} if name == "preact_resnet" else {}
-        default, given = create_model(name, 10, **required), create_model(name, 10, **required, **options)
-        assert str(default) == str(given), name
-    assert inspect.signature(create_view).parameters["padding"].default == VIEWS["crop"].options["padding"]
-    assert inspect.signature(create_view).parameters["flip"].default == VIEWS["crop"].options["flip"]
+        if options:
+            default, given = create_model(name, 10, **required), create_model(name, 10, **required, **options)
+            assert str(default) == str(given), name
+        with pytest.raises(TypeError):
+            create_model(name, 10, **required, no_such_option=1)
 
 
 def test_methods_defaults_are_those_of_their_classes(project):
-    import inspect
-
     from nrd.methods.registry import load_class
 
     for method in project.methods.values():

@@ -14,7 +14,7 @@ from torch import Tensor
 from nrd.augment import create_view
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-SIZE, PADDING = 32, 4
+SIZE, PADDING = 32, 4  # of the images, and of the crop
 TURNS = 5
 
 
@@ -34,8 +34,8 @@ def _policies() -> dict[str, list[Any]]:
     }
 
 
-def _torchvision(view: str) -> Callable[[Any], Tensor]:
-    """Return torchvision's pipeline for a view, without the cutout, which it does not have."""
+def torchvision_pipeline(view: str) -> Callable[[Any], Tensor]:
+    """Return torchvision's pipeline of one image for a view, without the cutout, which it does not have."""
     from torchvision.transforms import v2
 
     frame = [] if view == "none" else [v2.RandomCrop(SIZE, PADDING), v2.RandomHorizontalFlip()]
@@ -54,7 +54,7 @@ def _measure(name: str, images: Tensor, seconds: float) -> dict[str, Any]:
     from torchvision.transforms.functional import to_pil_image
 
     view, generator = create_view(name, MEAN, STD, PADDING), torch.Generator().manual_seed(0)
-    pipeline, tensors = _torchvision(name), list(images[:64])
+    pipeline, tensors = torchvision_pipeline(name), list(images[:64])
     pictures = [to_pil_image(image) for image in tensors]
 
     def ours() -> int:

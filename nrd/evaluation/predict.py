@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 # Fixed: the last bits of a convolution may depend on the batch, and a resumed run must repeat an undisturbed one.
-EVALUATION_BATCH = 500
+# A CPU is fastest while a layer's output fits its caches, a GPU with few, large launches.
+EVALUATION_BATCHES = {"cpu": 125, "cuda": 2000}
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def predict_probabilities(
     predictor: Callable[[Tensor], Tensor],
     images: Tensor,
@@ -25,8 +26,9 @@ def predict_probabilities(
         precision: ``float32``, or ``bfloat16`` for autocast.
     """
     parts = []
-    for start in range(0, len(images), EVALUATION_BATCH):
-        batch = view(images[start : start + EVALUATION_BATCH], {})
+    size = EVALUATION_BATCHES.get(images.device.type, 500)
+    for start in range(0, len(images), size):
+        batch = view(images[start : start + size], {})
         batch = batch.contiguous(memory_format=torch.channels_last)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             logits = predictor(batch)

@@ -53,7 +53,9 @@ def read_history(path: Path) -> list[dict[str, float]]:
     """Return the rows of a ``history.csv``; an empty cell is NaN."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = [{key: float(value) if value else math.nan for key, value in row.items()} for row in csv.DictReader(file)]
+            rows = [
+                {key: float(value) if value else math.nan for key, value in row.items()} for row in csv.DictReader(file)
+            ]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise SpecError(f"{path}: is missing or damaged ({error}); delete the run's folder to train it again") from None
     if [row.get("epoch") for row in rows] != list(range(1, len(rows) + 1)):

@@ -34,10 +34,10 @@ class PreActBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, ⌈H/stride⌉, ⌈W/stride⌉)."""
-        activated = F.relu(self.norm1(x))
+        activated = F.relu(self.norm1(x), inplace=True)
         shortcut = x if self.shortcut is None else self.shortcut(activated)
         out = self.conv1(activated)
-        return self.conv2(F.relu(self.norm2(out))) + shortcut
+        return self.conv2(F.relu(self.norm2(out), inplace=True)) + shortcut
 
 
 class PreActResNet(nn.Module):
@@ -93,7 +93,7 @@ class PreActResNet(nn.Module):
         """Return the pooled features (B, widths[-1]) of images (B, C, H, W)."""
         out = self.stages(self.stem(x))
         if self.norm is not None:
-            out = F.relu(self.norm(out))
+            out = F.relu(self.norm(out), inplace=True)
         return out.mean(dim=(2, 3))
 
     def forward(self, x: Tensor) -> Tensor:

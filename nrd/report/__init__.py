@@ -5,12 +5,16 @@ Each part reads only what runs and earlier parts wrote, so that a workflow can b
 ========== ========================================= ===========================================================
 part       reads                                     writes into ``results/reports/<study>/``
 ========== ========================================= ===========================================================
-results    the runs' ``metrics.json``, ``timing.csv``  ``results.csv``, ``provenance.csv``
+results    the runs' ``metrics.json``,               ``results.csv``, ``provenance.csv``, ``cost.csv``
+           ``timing.csv``, ``machine.json``
 tables     ``results.csv``, ``params/published``     ``accuracy.{csv,md,tex}``, the same per label under
                                                      ``accuracy-<label>``, for other epochs under
                                                      ``accuracy_best`` and ``accuracy_validation_selected``,
-                                                     and ``comparison`` where the paper has the same cells
+                                                     ``comparison`` where the paper has the same cells,
+                                                     ``paired``, ``ledger``, ``webvision`` for the paper's grid
 figures    the runs' ``history.csv``                 ``curves.{csv,json,png,svg}``, ``memorisation.{png,svg}``
+           the runs' ``predictions.npz``             ``reliability`` and ``confusion.{csv,png,svg}``,
+                                                     ``classes.csv``, ``people.csv``, ``analyses.json``
 page       the files above                           ``index.html``
 ========== ========================================= ===========================================================
 """
@@ -43,9 +47,11 @@ def build(study: Study, layout: Layout, parts: Iterable[str] = PARTS) -> Path:
 def _build(part: str, study: Study, layout: Layout) -> None:
     # Imported here: a part needs pandas, matplotlib or Jinja, and no part needs them all.
     if part == "results":
+        from nrd.report.cost import write_cost
         from nrd.report.results import write_results
 
         write_results(study, layout)
+        write_cost(study, layout)
     elif part == "tables":
         from nrd.report.tables import write_tables
 

@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from nrd.layout import Layout
 from nrd.report.curves import CURVES, read_curves, write_curves
-from nrd.report.style import INK, line_styles, save, styled
+from nrd.report.drawing import write_analyses
+from nrd.report.style import empty, line_styles, plain, save, styled
 from nrd.study import Study
 
 PANEL = (3.3, 2.5)  # inches; narrower where four stand side by side
@@ -21,7 +22,6 @@ WIDTH = 9.9
 START = 0.1  # share of training that does not set the limits
 MAX_COLUMNS = 3
 MAX_POINTS = 140  # per line: about one for two pixels
-EMPTY = "No run is finished yet."
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,11 @@ class Panel:
 
 
 def write_figures(study: Study, layout: Layout) -> None:
-    """Write ``curves.csv`` from the runs' histories and draw every figure from it."""
+    """Write the figures' data from the runs' histories and predictions, and draw every figure from its file."""
     data = write_curves(study, layout)
     draw_accuracy(data, data.with_name("curves"))
     draw_memorisation(data, data.with_name("memorisation"))
+    write_analyses(study, layout)
 
 
 def draw_accuracy(data: Path, stem: Path) -> None:
@@ -92,7 +93,7 @@ def _limits(part: pd.DataFrame, quantity: str) -> tuple[float, float]:
 def _draw(panels: list[Panel], columns: int, stem: Path) -> None:
     with styled(stem.name):
         if not panels:
-            save(_empty(), stem)
+            save(empty(), stem)
             return
         rows = -(-len(panels) // columns)
         width = min(PANEL[0] * max(columns, 2), WIDTH)
@@ -106,7 +107,7 @@ def _draw(panels: list[Panel], columns: int, stem: Path) -> None:
                 ax.remove()
                 continue
             handles |= _panel(ax, panels[place], styles)
-            ax.set_title(textwrap.fill(_plain(panels[place].title), 26 if columns == 4 else 44))
+            ax.set_title(textwrap.fill(plain(panels[place].title), 26 if columns == 4 else 44))
             if place + columns >= len(panels):
                 ax.set_xlabel("epoch")
             if place % columns == 0 or panels[place].label != panels[place - 1].label:
@@ -135,28 +136,17 @@ def _panel(ax: Axes, panel: Panel, styles: dict[tuple[str, str], dict]) -> dict[
         if (line["n"] > 1).any():
             ax.fill_between(line["epoch"], low, high, color=style["color"], alpha=0.18, linewidth=0)
         marker = "o" if len(line) == 1 else None
-        handles[_plain(line["title"].iloc[0])] = ax.plot(line["epoch"], mean, marker=marker, markersize=4, **style)[0]
+        handles[plain(line["title"].iloc[0])] = ax.plot(line["epoch"], mean, marker=marker, markersize=4, **style)[0]
     margin = 0.03 * (panel.limits[1] - panel.limits[0])
     ax.set_ylim(panel.limits[0] - margin, panel.limits[1] + margin)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
     return handles
 
 
-def _plain(text: str) -> str:
-    """Keep a dollar sign from opening a formula."""
-    return text.replace("$", r"\$")
-
-
 def _thinned(line: pd.DataFrame) -> pd.DataFrame:
     """Keep every k-th epoch, counted from the last: that one is what the tables show."""
     step = -(-len(line) // MAX_POINTS)
     return line.iloc[::-1].iloc[::step].iloc[::-1] if step > 1 else line
-
-
-def _empty() -> Figure:
-    figure = Figure(figsize=(6.6, 1.0))
-    figure.text(0.5, 0.5, EMPTY, ha="center", va="center", color=INK)
-    return figure
 
 
 __all__ = ["CURVES", "draw_accuracy", "draw_memorisation", "write_figures"]

@@ -6,7 +6,9 @@ import pandas as pd
 
 from nrd.files import write_text
 from nrd.layout import Layout
-from nrd.report.sections import Context, build_sections, fragment, settings
+from nrd.report.context import Context, fragment
+from nrd.report.render import duration
+from nrd.report.sections import build_sections, settings
 from nrd.study import Study
 
 PAGE = "index.html"
@@ -66,17 +68,3 @@ def _span(provenance: pd.DataFrame) -> str:
         return ""
     first, last = (time[:16].replace("T", " ") for time in (min(started), max(finished)))
     return f"{first} to {last} UTC"
-
-
-def duration(seconds: float) -> str:
-    """Print a duration in its two largest units.
-
-    >>> duration(42), duration(3700), duration(200_000)
-    ('42 s', '1 h 1 min', '2 d 7 h')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
-    start = next((place for place, (value, _) in enumerate(parts) if value), len(parts) - 1)
-    return " ".join(f"{value} {unit}" for value, unit in parts[start : start + 2] if value) or "0 s"

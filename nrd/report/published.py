@@ -24,12 +24,12 @@ NOTE = (
 def read_published(layout: Layout) -> pd.DataFrame:
     """Return the paper's Tables 2 and 4: method (its title), dataset, noise (our slug), published_percent, source."""
     parts = []
-    noisy = _read(layout, "table2_synthetic_noise.csv", ("method", "dataset", "noise"))
+    noisy = read_paper_table(layout, "table2_synthetic_noise.csv", ("method", "dataset", "noise"))
     if noisy is not None:
         percent = [f"{100 * rate:.6g}" for rate in noisy["noise_rate"]]
         noisy["noise"] = [SLUGS.get(kind, kind) + rate for kind, rate in zip(noisy["noise"], percent, strict=True)]
         parts.append(noisy.rename(columns={"test_accuracy": "published_percent"}).assign(source="Table 2"))
-    clean = _read(layout, "table4_clean.csv", ("method",))
+    clean = read_paper_table(layout, "table4_clean.csv", ("method",))
     if clean is not None:
         long = clean.melt("method", var_name="dataset", value_name="published_percent")
         parts.append(long.assign(noise="clean", source="Table 4"))
@@ -37,7 +37,8 @@ def read_published(layout: Layout) -> pd.DataFrame:
     return pd.concat([part[columns] for part in parts]) if parts else pd.DataFrame(columns=columns)
 
 
-def _read(layout: Layout, name: str, text: tuple[str, ...]) -> pd.DataFrame | None:
+def read_paper_table(layout: Layout, name: str, text: tuple[str, ...]) -> pd.DataFrame | None:
+    """Return a file of ``params/published``, the named columns as text; None where there is no such file."""
     path = layout.params / "published" / name
     if not path.is_file():
         return None
@@ -45,6 +46,15 @@ def _read(layout: Layout, name: str, text: tuple[str, ...]) -> pd.DataFrame | No
         return pd.read_csv(path, comment="#", dtype=dict.fromkeys(text, str))
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+
+
+def read_published_ece(layout: Layout) -> dict[tuple[str, str, str], float]:
+    """Return the calibration errors (shares) printed in the paper's figures, by dataset, our slug and method title."""
+    table = read_paper_table(layout, "figures_published.csv", ("item", "dataset", "noise", "method", "quantity"))
+    if table is None:
+        return {}
+    rows = table[(table["quantity"] == "ECE") & table["noise_rate"].notna()].itertuples()
+    return {(r.dataset, f"{SLUGS.get(r.noise, r.noise)}{100 * r.noise_rate:.6g}", r.method): r.value for r in rows}
 
 
 def compare(cells: pd.DataFrame, titles: Titles, layout: Layout) -> pd.DataFrame:

@@ -32,6 +32,20 @@ def number(value: float) -> str:
     return DASH if math.isnan(value) else f"{value:.{DECIMALS}f}"
 
 
+def duration(seconds: float) -> str:
+    """Print a duration in its two largest units.
+
+    >>> duration(42), duration(3700), duration(200_000)
+    ('42 s', '1 h 1 min', '2 d 7 h')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    start = next((place for place, (value, _) in enumerate(parts) if value), len(parts) - 1)
+    return " ".join(f"{value} {unit}" for value, unit in parts[start : start + 2] if value) or "0 s"
+
+
 def rounded(value: float) -> float:
     """Return the value that :func:`number` prints."""
     return value if math.isnan(value) else float(f"{value:.{DECIMALS}f}")

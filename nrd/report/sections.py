@@ -5,82 +5,20 @@ files of the report's folder that another part wrote, and never runs' own files,
 the folder alone.
 """
 
-import base64
-import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nrd.layout import Layout
-from nrd.report import published, render
+from nrd.report import further, predicted, published, render
+from nrd.report.context import Context, Section, figure_html, fragment
 from nrd.report.curves import read_notes
-from nrd.report.results import ACCURACIES, PROVENANCE, read_csv, read_results
-from nrd.report.style import DPI, INK, PAPER
+from nrd.report.results import ACCURACIES, PROVENANCE, read_csv
 from nrd.report.tables import STEMS, SUFFIXES, read_cells, table_files
-from nrd.report.titles import MAIN, Titles, read_titles
+from nrd.report.titles import MAIN
 from nrd.study import Study
 
 MAX_COLUMNS = 8  # of a table that a laptop shows whole
-MAX_INLINE = 1_500_000  # bytes of an SVG beyond which the page shows the PNG
-ENVIRONMENT = Environment(
-    loader=PackageLoader("nrd.report"),
-    autoescape=True,  # whatever comes from data is text, never markup
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: its anchor, its title, its HTML, and files of the report's folder to link to."""
-
-    id: str
-    title: str
-    html: Markup
-    files: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Context:
-    """What a section may read."""
-
-    study: Study
-    layout: Layout
-
-    @cached_property
-    def folder(self) -> Path:
-        """The report's folder."""
-        return self.layout.report(self.study.config.name)
-
-    @cached_property
-    def titles(self) -> Titles:
-        """What things are called."""
-        return read_titles(self.study, self.layout)
-
-    @cached_property
-    def results(self) -> pd.DataFrame:
-        """Rows of ``results.csv``: one per run, table and variant."""
-        return read_results(self.folder)
-
-    @cached_property
-    def provenance(self) -> pd.DataFrame:
-        """Rows of ``provenance.csv``: one per finished run."""
-        return read_csv(self.folder / PROVENANCE)
-
-    def existing(self, *names: str) -> tuple[str, ...]:
-        """Return those of these files that the report's folder has."""
-        return tuple(name for name in names if (self.folder / name).is_file())
-
-
-def fragment(template: str, **values: object) -> Markup:
-    """Render one of the templates; values are escaped."""
-    return Markup(ENVIRONMENT.get_template(template).render(**values))
 
 
 def accuracy(context: Context) -> Section:
@@ -178,38 +116,6 @@ def _figure(context: Context, stem: str, title: str, text: str, data: str) -> Se
     return Section(stem, title, html, context.existing(f"{stem}.svg", f"{stem}.png", data))
 
 
-def figure_html(stem: Path, title: str) -> Markup:
-    """Return a figure to stand inside the page: the SVG in the page's colours, or the PNG where that is too big."""
-    svg = stem.with_name(f"{stem.name}.svg")
-    if svg.is_file() and svg.stat().st_size <= MAX_INLINE:
-        return _inline_svg(svg.read_text(encoding="utf-8"), stem.name, title)
-    png = stem.with_name(f"{stem.name}.png").read_bytes()
-    content = base64.b64encode(png).decode()
-    return Markup('<img src="data:image/png;base64,{}" alt="{}" style="max-width: {}">').format(
-        content,
-        title,
-        _largest(int.from_bytes(png[16:20], "big") / DPI),  # a PNG's width stands in its header
-    )
-
-
-def _inline_svg(svg: str, prefix: str, title: str) -> Markup:
-    svg = svg[svg.index("<svg") :]
-    # Names must be unique in the page, and a figure's own sheet must not reach the page's text.
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = svg.replace(PAPER, "none").replace(INK, "currentColor")
-    width = re.search(r'width="([\d.]+)pt"', svg)
-    largest = _largest(float(width[1]) / 72) if width else "none"
-    label = Markup('<svg role="img" aria-label="{}" style="max-width: {}" ').format(title, largest)
-    return Markup(svg.replace("<svg ", label, 1))
-
-
-def _largest(inches: float) -> str:
-    """A little larger than on paper, but no poster."""
-    return f"{9 * inches:.0f}rem"
-
-
 def runs(context: Context) -> Section:
     """Every run of the study."""
     numbers = context.results.merge(context.provenance[["run", "seconds"]], on="run", how="left")
@@ -243,7 +149,23 @@ def settings(study: Study) -> list[tuple[str, str]]:
 
 
 # In the order of the page.
-SECTIONS: list[Callable[[Context], Section | None]] = [accuracy, comparison, curves, memorisation, selection, runs]
+SECTIONS: list[Callable[[Context], Section | None]] = [
+    accuracy,
+    comparison,
+    further.imagenet,
+    further.pairs,
+    curves,
+    memorisation,
+    predicted.confusion,
+    predicted.classes,
+    predicted.reliability,
+    predicted.people_section,
+    selection,
+    further.cost_section,
+    further.ledger,
+    runs,
+    predicted.absent,
+]
 
 
 def build_sections(context: Context) -> Iterator[Section]:

@@ -18,6 +18,7 @@ COLOURS = (
 )  # fmt: skip
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 DPI = 150
+EMPTY = "No run is finished yet."
 
 RC = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that it is the same on every machine
@@ -81,3 +82,15 @@ def save(figure: Figure, stem: Path) -> None:
     for kind, content in metadata.items():
         with replace_file(stem.with_name(f"{stem.name}.{kind}")) as temporary:
             figure.savefig(temporary, format=kind, dpi=DPI, metadata=content)
+
+
+def plain(text: str) -> str:
+    """Keep a dollar sign from opening a formula."""
+    return text.replace("$", r"\$")
+
+
+def empty(text: str = EMPTY) -> Figure:
+    """Return a figure that says why there is nothing to see."""
+    figure = Figure(figsize=(6.6, 1.0))
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=INK)
+    return figure

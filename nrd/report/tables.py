@@ -16,6 +16,7 @@ import pandas as pd
 from nrd.files import write_text
 from nrd.layout import Layout
 from nrd.report import published, render
+from nrd.report.extras import write_extras
 from nrd.report.results import ACCURACIES, read_csv, read_results, write_csv
 from nrd.report.titles import Titles, read_titles
 from nrd.spec import SpecError
@@ -115,6 +116,7 @@ def write_tables(study: Study, layout: Layout) -> None:
     folder = layout.report(study.config.name)
     results, titles = read_results(folder), read_titles(study, layout)
     _remove_old(folder)
+    write_extras(study, layout, results, titles)
     for accuracy, cells in _accuracies(results, titles):
         if accuracy == ACCURACIES[0]:
             for file in table_files(list(dict.fromkeys(cells["table"]))):

@@ -1,6 +1,6 @@
 """What methods, datasets, noises and variants are called where people read them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nrd.catalogue import NOISE_SLUGS
 from nrd.layout import Layout
@@ -12,12 +12,13 @@ MAIN = "main"  # label of the table of a block that names none
 
 @dataclass(frozen=True)
 class Titles:
-    """Titles of everything a study names; ``variants`` by (table, variant), ``noises`` by (dataset, noise)."""
+    """Titles of what a study names; ``variants`` by (table, variant), ``noises`` by (dataset, noise)."""
 
     methods: dict[str, str]
     datasets: dict[str, str]
     variants: dict[tuple[str, str], str]
     noises: dict[tuple[str, str], str]
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def row(self, table: str, method: str, variant: str) -> str:
         """Title of a table's row or a figure's line: the method, and the variant in brackets where there is one."""
@@ -40,6 +41,7 @@ def read_titles(study: Study, layout: Layout) -> Titles:
         methods={name: config.title for name, config in project.methods.items()},
         datasets={name: config.title for name, config in project.datasets.items()},
         variants={(b.table, v.name): v.title or v.name for b in study.config.grid for v in b.variants},
+        classes={name: config.classes for name, config in project.datasets.items() if config.classes},
         noises={(s.dataset.name, s.noise.slug): noise_title(s.noise) for s in study.specs.values()},
     )
 

@@ -1,5 +1,6 @@
 """From a spec to what trains: method with its networks, optimiser, views, and one step of them."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from nrd.methods.registry import create_method
 from nrd.models import create_model
 from nrd.randomness import generator
 from nrd.spec import RunSpec, SpecError
+from nrd.training.step import Step
 
 
 def pick_device(name: str) -> torch.device:
@@ -37,6 +39,15 @@ def build_network(spec: RunSpec, index: int = 0) -> nn.Module:
         generator=generator(spec.seed, "init", index),
         **spec.network.options,
     )
+
+
+def set_kernels(deterministic: bool) -> None:
+    """Choose CUDA's kernels: the fastest that a trial finds, or only those that repeat a result bit for bit."""
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        # Read when cuBLAS starts; without it, its matrix products refuse to be deterministic.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
 
 
 def build_method(
@@ -82,13 +93,7 @@ def build_views(spec: RunSpec, device: torch.device) -> tuple[dict[str, View], V
 
 
 def training_step(
-    method: Method, optimizer: torch.optim.Optimizer, context: Context, batch: Batch, precision: str
+    method: Method, optimizer: torch.optim.SGD, context: Context, batch: Batch, precision: str
 ) -> dict[str, Tensor]:
-    """Take one step: losses, gradients, update, hook. Nothing here waits for the device."""
-    with torch.autocast(context.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        losses = method.step(context, batch)
-    optimizer.zero_grad(set_to_none=True)
-    losses["loss"].backward()
-    optimizer.step()
-    method.on_step_end(context)
-    return losses
+    """Take one eager step: losses, gradients, update, hook."""
+    return Step(method, optimizer, context, precision)(batch)

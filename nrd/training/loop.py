@@ -14,15 +14,17 @@ from nrd.layout import Layout
 from nrd.methods.base import Context
 from nrd.randomness import generator
 from nrd.spec import RunOptions, RunSpec, SpecError
-from nrd.training.batches import make_batches
-from nrd.training.build import build_method, build_optimizer, build_views, pick_device, training_step
+from nrd.training.batches import DrawAhead, chunk_size_for, make_batches
+from nrd.training.build import build_method, build_optimizer, build_views, pick_device, set_kernels
 from nrd.training.checkpoint import TIME_SHARE, State, load_state, save_state
 from nrd.training.finished import frozen_teacher
 from nrd.training.lock import run_lock
 from nrd.training.outputs import RunWriter
 from nrd.training.progress import Progress
 from nrd.training.schedule import learning_rate
+from nrd.training.slots import leased_device
 from nrd.training.statistics import EpochStatistics
+from nrd.training.step import Step, wants_compilation
 from nrd.training.tracking import ensure_follower
 
 
@@ -44,7 +46,8 @@ def train(spec: RunSpec, layout: Layout, options: RunOptions) -> Path:
         return layout.run(spec.name)
     with run_lock(layout.scratch(spec.name), spec.name):
         if not layout.is_trained(spec.name):  # another process may have finished it while we waited
-            Trainer(spec, layout, options).run()
+            with leased_device(options.device, layout.root / "scratch") as device:
+                Trainer(spec, layout, options.model_copy(update={"device": device})).run()
     return layout.run(spec.name)
 
 
@@ -55,9 +58,8 @@ class Trainer:
         self.spec, self.layout, self.options = spec, layout, options
         torch.set_num_threads(options.threads)
         self.device = pick_device(options.device)
-        if self.device.type == "cuda" and options.deterministic:
-            torch.backends.cudnn.benchmark = False
-            torch.use_deterministic_algorithms(True)
+        if self.device.type == "cuda":
+            set_kernels(options.deterministic)
         arrays = load_arrays(layout.dataset(spec.dataset.name), spec.dataset.checksum)
         self.data: DeviceData = to_device(spec, arrays, read_labels(spec, layout.labels(spec.labels_name)), self.device)
         frozen = frozen_teacher(spec, layout)
@@ -73,6 +75,12 @@ class Trainer:
         )
         self.writer = RunWriter(spec, layout, options, self.device)
         self.state = self._resume()
+        compiled = wants_compilation(options.compile, self.method, self.device)
+        # On a CPU there is nothing to overlap with: the device is the host.
+        ahead = self.device.type != "cpu"
+        epochs = spec.optimization.epochs
+        self.draw_ahead = DrawAhead(self.views, self.method.view_counts, spec.seed, epochs) if ahead else None
+        self.step = Step(self.method, self.optimizer, self.context, spec.precision, compiled)
 
     def _resume(self) -> State:
         state = load_state(self.spec.name, self.layout.scratch(self.spec.name), self.device)
@@ -97,7 +105,7 @@ class Trainer:
             start = f"continues after epoch {state.epoch}" if state.epoch else "starts"
             progress.note(
                 f"{start}: {len(self.data.train)} images, {100 * rate:.2f} % mislabeled, "
-                f"{self.device}, {self.options.threads} thread(s)"
+                f"{self.device}, {self.options.threads} thread(s), {'compiled' if self.step.compiled else 'eager'}"
             )
             saved_at, save_seconds = time.perf_counter(), 0.0
             while state.epoch < epochs:
@@ -130,24 +138,24 @@ class Trainer:
         spec, context = self.spec, self.context
         context.epoch, context.step = epoch, 0
         rate = learning_rate(spec.optimization, epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.step.set_rate(rate)
         self.method.train()
         self.method.on_epoch_start(context)
-        statistics = EpochStatistics(self.device)
-        order = self.method.epoch_order(context, len(self.data.train), generator(spec.seed, epoch, "order"))
-        batches = make_batches(
-            self.data.train, order, self.views, self.method.view_counts, (spec.seed, epoch), self.options.chunk_size
-        )
-        for batch, true in batches:
-            losses = training_step(self.method, self.optimizer, context, batch, spec.precision)
-            statistics.add(losses, true, batch.targets)
+        train = self.data.train
+        order = self.method.epoch_order(context, len(train), generator(spec.seed, epoch, "order"))
+        statistics = EpochStatistics(*order.shape, self.device)
+        chunk_size = chunk_size_for(self.device, self.options.chunk_size)
+        counts, key = self.method.view_counts, (spec.seed, epoch)
+        draws = self.draw_ahead(order.numel(), train.images.shape[-2:], epoch) if self.draw_ahead else None
+        for batch, _ in make_batches(train, order, self.views, counts, key, chunk_size, draws):
+            statistics.add(self.step(batch))
             context.step += 1
         if (bad := statistics.first_bad_step()) is not None:
             message = f"the loss is not finite in epoch {epoch + 1}, first at step {bad + 1}, method {spec.method.name}"
             self.writer.failed(message)
             raise TrainingFailed(f"{spec.name}: {message}")
-        row = {"epoch": epoch + 1, "learning_rate": rate, **statistics.summary()}
+        order = order.to(self.device)
+        row = {"epoch": epoch + 1, "learning_rate": rate, **statistics.summary(train.true[order], train.given[order])}
         if (epoch + 1) % spec.evaluation_interval == 0 or epoch + 1 == spec.optimization.epochs:
             row |= self._accuracies()
         return row

@@ -1,58 +1,62 @@
-"""Sums over an epoch, kept on the device and read once at its end: nothing waits for the device per step."""
+"""What an epoch's steps say, kept on the device and read once at its end: nothing waits for the device per step."""
+
+import math
 
 import torch
 from torch import Tensor
-
-_NO_BAD_STEP = 2**31 - 1
 
 
 class EpochStatistics:
     """Mean losses, the first step with a loss that is not finite, and what training predictions agree with.
 
     Accuracies are those of the student's training-time predictions (training views, BatchNorm on batch statistics).
+    A step only copies into tensors made beforehand; all arithmetic waits for the epoch's end.
+
+    Args:
+        steps: of the epoch.
+        batch_size: of each step.
+        device: that trains.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, steps: int, batch_size: int, device: torch.device) -> None:
+        self.predicted = torch.full((steps, batch_size), -1, dtype=torch.int64, device=device)
         self.losses: dict[str, Tensor] = {}
-        self.counts = torch.zeros(5, dtype=torch.float64, device=device)
-        self.bad_step = torch.full((), _NO_BAD_STEP, dtype=torch.int64, device=device)
         self.steps = 0
 
     @torch.no_grad()
-    def add(self, losses: dict[str, Tensor], true: Tensor, given: Tensor) -> None:
-        """Add a step: its losses (scalars) and, from its ``logits`` ``(B, K)``, the agreement with both labels."""
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Add a step: its losses (scalars) and, if it has any, the classes that its ``logits`` ``(B, K)`` predict."""
         for name, value in losses.items():
-            if name != "logits":
-                value = value.detach().double()
-                self.losses[name] = self.losses[name] + value if name in self.losses else value.clone()
-        bad = torch.where(torch.isfinite(losses["loss"]), _NO_BAD_STEP, self.steps)
-        self.bad_step = torch.minimum(self.bad_step, bad)
-        if "logits" in losses:
-            predicted = losses["logits"].argmax(dim=1)
-            clean, right = true == given, predicted == true
-            self.counts += torch.stack(
-                [
-                    clean.sum(),
-                    (clean & right).sum(),
-                    (~clean).sum(),
-                    (~clean & right).sum(),
-                    (~clean & (predicted == given)).sum(),
-                ]
-            )
+            if name == "logits":
+                torch.argmax(value, dim=1, out=self.predicted[self.steps])
+                continue
+            if name not in self.losses:
+                self.losses[name] = torch.zeros(len(self.predicted), dtype=torch.float32, device=value.device)
+            self.losses[name][self.steps] = value
         self.steps += 1
 
     def first_bad_step(self) -> int | None:
         """Return the first step (from 0) with a NaN or infinite loss; waits for the device."""
-        step = int(self.bad_step)
-        return None if step == _NO_BAD_STEP else step
+        values = self.losses["loss"][: self.steps].tolist()
+        return next((step for step, value in enumerate(values) if not math.isfinite(value)), None)
 
-    def summary(self) -> dict[str, float]:
-        """Return the epoch's means; waits for the device. A share over no samples is NaN."""
-        clean, clean_right, wrong, wrong_right, wrong_memorised = self.counts.tolist()
+    def summary(self, true: Tensor, given: Tensor) -> dict[str, float]:
+        """Return the epoch's means; waits for the device. A share over no samples is NaN.
+
+        Args:
+            true: true labels ``(steps, batch_size)`` of the samples of each step.
+            given: their given labels.
+        """
+        predicted, true, given = (labels[: self.steps] for labels in (self.predicted, true, given))
+        known, clean = predicted >= 0, true == given
+        right, memorised = predicted == true, predicted == given
+        counts = [known & clean, known & clean & right, known & ~clean, ~clean & right, known & ~clean & memorised]
+        clean_all, clean_right, wrong, wrong_right, wrong_memorised = (
+            torch.stack([mask.sum() for mask in counts]).double().tolist()
+        )
         return {
-            **{name: value.item() / self.steps for name, value in self.losses.items()},
-            "train_clean_accuracy": clean_right / clean if clean else float("nan"),
-            "train_mislabeled_accuracy": wrong_right / wrong if wrong else float("nan"),
-            "train_memorised": wrong_memorised / wrong if wrong else float("nan"),
+            **{name: math.fsum(values[: self.steps].tolist()) / self.steps for name, values in self.losses.items()},
+            "train_clean_accuracy": clean_right / clean_all if clean_all else math.nan,
+            "train_mislabeled_accuracy": wrong_right / wrong if wrong else math.nan,
+            "train_memorised": wrong_memorised / wrong if wrong else math.nan,
         }

@@ -1,0 +1,162 @@
+"""A recipe trained by the project's own step, and where its time goes."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from nrd.benchmark.augment import MEAN, STD
+from nrd.benchmark.peak import clock
+from nrd.benchmark.reference import Recipe
+from nrd.data.device import Part
+from nrd.evaluation.predict import predict_probabilities
+from nrd.methods.base import Batch, Context
+from nrd.randomness import generator
+from nrd.spec import DatasetSpec, MethodSpec, NetworkSpec, NoiseSpec, OptimizationSpec, RunSpec, TeacherSpec, ViewSpec
+from nrd.training.batches import chunk_size_for, make_batches
+from nrd.training.build import build_method, build_optimizer, build_views
+from nrd.training.statistics import EpochStatistics
+from nrd.training.step import Step, wants_compilation
+
+IMPLEMENTATIONS = {
+    "ce": "nrd.methods.single:CE",
+    "gjs": "nrd.methods.consistency:GJS",
+    "nrd": "nrd.methods.distillation:NRD",
+}
+
+
+def build_spec(recipe: Recipe, network: NetworkSpec, precision: str = "float32", seed: int = 1) -> RunSpec:
+    """Return the spec of a recipe on colour images of 32×32."""
+    hyperparameters = {"ce": {}, "gjs": {"pi1": recipe.pi[0]}, "nrd": {"pi": list(recipe.pi)}}[recipe.method]
+    views = {"student": ViewSpec(name=recipe.student)}
+    if recipe.method == "nrd":
+        views["teacher"] = ViewSpec(name=recipe.teacher)
+    return RunSpec(
+        dataset=DatasetSpec(
+            name="benchmark", checksum="0" * 64, num_classes=10, channels=3, image_size=32, mean=MEAN, std=STD
+        ),
+        noise=NoiseSpec(slug="clean", definition="clean"),
+        method=MethodSpec(
+            name=recipe.method,
+            implementation=IMPLEMENTATIONS[recipe.method],
+            hyperparameters=hyperparameters,
+            views=views,
+            teacher=TeacherSpec(decay=recipe.decay) if recipe.method == "nrd" else None,
+        ),
+        network=network,
+        optimization=OptimizationSpec(
+            epochs=1,
+            batch_size=recipe.batch_size,
+            learning_rate=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+        ),
+        seed=seed,
+        precision=precision,
+    )
+
+
+class Ours:
+    """A training as the loop does it, without files.
+
+    Args:
+        spec: what to train.
+        images: uint8 ``(N, C, H, W)`` of training.
+        labels: given labels ``(N,)``.
+        device: to train on.
+        compiling: ``auto``, ``on`` or ``off``.
+    """
+
+    def __init__(
+        self, spec: RunSpec, images: Tensor, labels: Tensor, device: torch.device, compiling: str = "auto"
+    ) -> None:
+        self.spec, self.device = spec, device
+        self.part = Part(images.to(device), labels.to(device), labels.to(device))
+        self.method = build_method(spec, len(images), device).train()
+        self.views, self.plain = build_views(spec, device)
+        batch_size = spec.optimization.batch_size
+        self.context = Context(device, spec.seed, 1, len(images) // batch_size, batch_size)
+        compiled = wants_compilation(compiling, self.method, device)
+        optimizer = build_optimizer(spec, self.method)
+        self.step = Step(self.method, optimizer, self.context, spec.precision, compiled)
+        self.step.set_rate(spec.optimization.learning_rate)
+        self.epochs = 0
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield one epoch's batches."""
+        self.context.epoch, self.context.step = self.epochs, 0
+        order = self.method.epoch_order(self.context, len(self.part), generator(self.spec.seed, self.epochs, "order"))
+        self.statistics = EpochStatistics(*order.shape, self.device)
+        key, counts = (self.spec.seed, self.epochs), self.method.view_counts
+        self.epochs += 1
+        for batch, _ in make_batches(self.part, order, self.views, counts, key, chunk_size_for(self.device)):
+            yield batch
+            self.context.step += 1
+
+    def epoch(self, learning_rate: float | None = None) -> None:
+        """Train one epoch."""
+        if learning_rate is not None:
+            self.step.set_rate(learning_rate)
+        for batch in self.batches():
+            self.statistics.add(self.step(batch))
+        self.statistics.first_bad_step()
+
+    def parts(self, spent: Counter) -> None:
+        """Train one eager epoch and add the seconds of each part of it; on a GPU each part is waited for."""
+        step, device = self.step, self.device
+        batches = self.batches()
+        while True:
+            began = clock(device)
+            batch = next(batches, None)
+            spent["augmentation"] += clock(device) - began
+            if batch is None:
+                return
+            taught = _Timed(getattr(self.method, "teacher", None), spent, device)
+            began = clock(device)
+            losses = step._forward(batch.views, batch.targets, batch.indices)
+            seconds = taught.remove()
+            spent["forward"] += clock(device) - began - seconds
+            began = clock(device)
+            step.optimizer.zero_grad(set_to_none=True)
+            losses["loss"].backward()
+            spent["backward"] += clock(device) - began
+            began = clock(device)
+            step.optimizer.step()
+            spent["optimiser"] += clock(device) - began
+            began = clock(device)
+            self.method.on_step_end(self.context)
+            spent["average"] += clock(device) - began
+            began = clock(device)
+            self.statistics.add(losses)
+            spent["statistics"] += clock(device) - began
+
+    def evaluate(self, images: Tensor) -> Tensor:
+        """Return the student's class probabilities on plain images, uint8 ``(N, C, H, W)``."""
+        self.method.eval()
+        result = predict_probabilities(
+            self.method.exports()["student"], images.to(self.device), self.plain, self.spec.precision
+        )
+        self.method.train()
+        return result
+
+
+class _Timed:
+    """Takes the time of a module's forward passes until it is removed."""
+
+    def __init__(self, module: torch.nn.Module | None, spent: Counter, device: torch.device) -> None:
+        self.seconds, self.spent, self.hooks = 0.0, spent, []
+        if module is not None:
+
+            def before(*_: object) -> None:
+                self.began = clock(device)
+
+            def after(*_: object) -> None:
+                self.seconds += clock(device) - self.began
+
+            self.hooks = [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+
+    def remove(self) -> float:
+        for hook in self.hooks:
+            hook.remove()
+        self.spent["teacher"] += self.seconds
+        return self.seconds

@@ -1,0 +1,112 @@
+"""Total throughput of several runs at a time: on one GPU, or on the cores of a CPU.
+
+Each run is a process of its own, as in the workflow. They warm up, start together, and train for the same seconds on
+the wall.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from nrd.benchmark.ours import Ours, build_spec
+from nrd.benchmark.reference import Recipe
+from nrd.benchmark.train import noise
+from nrd.spec import NetworkSpec
+
+
+def measure(
+    recipe: Recipe,
+    network: str = "preact_resnet_pocket",
+    precision: str = "float32",
+    device: str = "cpu",
+    runs: Sequence[int] = (),
+    seconds: float = 10.0,
+) -> list[dict[str, Any]]:
+    """Measure the images per second of all runs together.
+
+    Args:
+        recipe: that each run trains.
+        network: name of the network.
+        precision: ``float32`` or ``bfloat16``.
+        device: ``cpu``, or a GPU that all runs share.
+        runs: numbers of runs at a time; by default 1, 2, 4 and 8 on a GPU, and on a CPU 1 and one per core. A CPU's
+            runs have one thread each; one run on all cores' threads is measured beside them.
+        seconds: on the wall, after warming up.
+
+    Returns:
+        For each setting ``runs``, ``threads`` of each, and ``images_per_second`` of all together.
+    """
+    cores = len(os.sched_getaffinity(0))
+    if device == "cpu":
+        settings = [(number, 1) for number in runs or sorted({1, cores})]
+        settings += [(1, cores)] if cores > 1 else []
+    else:
+        settings = [(number, 1) for number in runs or (1, 2, 4, 8)]
+    job = {"recipe": asdict(recipe), "network": network, "precision": precision, "device": device, "seconds": seconds}
+    return [
+        {
+            "method": recipe.method,
+            "network": network,
+            "device": device,
+            "runs": number,
+            "threads": threads,
+            "images_per_second": _together({**job, "threads": threads}, number),
+        }
+        for number, threads in settings
+    ]
+
+
+def _together(job: dict[str, Any], number: int) -> float:
+    environment = {**os.environ, "OMP_NUM_THREADS": str(job["threads"])}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "nrd.benchmark.slots", json.dumps(job)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for _ in range(number)
+    ]
+    try:
+        for process in processes:
+            if process.stdout.readline() != "ready\n":
+                raise RuntimeError(f"a run of {number} at a time ended before it started")
+        for process in processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        return sum(float(process.stdout.readline()) for process in processes)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def _work(job: dict[str, Any]) -> None:
+    """Train in this process: say ``ready``, wait for a line, say how many images per second it were."""
+    torch.set_num_threads(job["threads"])
+    device = torch.device(job["device"])
+    recipe = Recipe(**{**job["recipe"], "pi": tuple(job["recipe"]["pi"])})
+    spec = build_spec(recipe, NetworkSpec(name=job["network"]), job["precision"])
+    ours = Ours(spec, *noise(device), device)
+    ours.epoch()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    began, images = time.perf_counter(), 0
+    spent = 0.0
+    while spent < job["seconds"]:
+        ours.epoch()  # ends by reading a loss, so the device is done with it
+        images += ours.context.steps_per_epoch * recipe.batch_size
+        spent = time.perf_counter() - began
+    print(images / spent, flush=True)
+
+
+if __name__ == "__main__":
+    _work(json.loads(sys.argv[1]))

@@ -1,0 +1,215 @@
+"""How fast training is, beside the plain way to do the same, and how far from what the device can do."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nrd.benchmark.ours import Ours, build_spec
+from nrd.benchmark.peak import Traffic, clock, copy_bandwidth, matmul_flops
+from nrd.benchmark.reference import METHODS, Recipe, Reference
+from nrd.models import count_macs, create_model
+from nrd.randomness import generator
+from nrd.spec import NetworkSpec
+
+TURNS = 5
+# Images of an epoch: enough for one chunk of augmentation, and for a few steps.
+IMAGES = {"cpu": 1024, "cuda": 16384}
+EPOCH = 50_000
+
+
+def noise(device: torch.device, number: int | None = None) -> tuple[Tensor, Tensor]:
+    """Return random images and labels: what they show changes no time."""
+    draw, number = torch.Generator().manual_seed(0), number or IMAGES.get(device.type, 1024)
+    images = torch.randint(256, (number, 3, 32, 32), dtype=torch.uint8, generator=draw)
+    return images, torch.randint(10, (number,), generator=draw)
+
+
+def measure(
+    methods: Sequence[str] = METHODS,
+    networks: Sequence[str] = ("preact_resnet_pocket",),
+    student: str = "crop",
+    teacher: str = "augmix",
+    batch_size: int = 64,
+    precision: str = "float32",
+    device: torch.device | None = None,
+    seconds: float = 10.0,
+    compiling: str = "auto",
+    workers: int = 0,
+) -> list[dict[str, Any]]:
+    """Measure each method with each network.
+
+    Args:
+        methods: of ``ce``, ``gjs`` and ``nrd``; other losses over one view take what ``ce`` does.
+        networks: names of networks.
+        student: view of the student.
+        teacher: view of the teacher.
+        batch_size: of a step.
+        precision: ``float32`` or ``bfloat16``; the plain reference has float32.
+        device: to train on; None is the CPU.
+        seconds: for each contestant, at least one of its steps or epochs per turn.
+        compiling: ``auto``, ``on`` or ``off``.
+        workers: loader processes of the reference; CPU seconds are those of one process, so 0 on a CPU.
+
+    Returns:
+        One row per method and network; see :func:`measure_one`.
+    """
+    device = device or torch.device("cpu")
+    peaks = _peaks(device, precision)
+    rows = []
+    for network in networks:
+        for method in methods:
+            recipe = Recipe(method, student, teacher, batch_size=batch_size)
+            row = measure_one(recipe, NetworkSpec(name=network), precision, device, seconds, compiling, workers)
+            # A peak is what was ever reached: other programs may have disturbed the first measurement.
+            peaks = {name: max(value, peaks[name]) for name, value in _peaks(device, precision).items()}
+            rows.append(row)
+    return [{**row, **peaks, **_fractions(row, peaks)} for row in rows]
+
+
+def _peaks(device: torch.device, precision: str) -> dict[str, float]:
+    return {
+        "matmul_gflops": matmul_flops(device, getattr(torch, precision)) / 1e9,
+        "copy_gigabytes_per_second": copy_bandwidth(device) / 1e9,
+    }
+
+
+def measure_one(
+    recipe: Recipe,
+    network: NetworkSpec,
+    precision: str,
+    device: torch.device,
+    seconds: float,
+    compiling: str = "auto",
+    workers: int = 0,
+) -> dict[str, Any]:
+    """Measure one method with one network; the two ways take turns, and each reports its fastest.
+
+    Returns:
+        ``images_per_second`` of both ways and their ratio ``times_faster``; ``shares`` of the parts of our step and
+        ``reference_shares`` of loading and of the step of the other; ``epoch_seconds`` for 50 000 images;
+        ``evaluated_images_per_second``; ``gflop`` and ``gigabytes`` per step. Seconds are the process's own on a CPU.
+    """
+    images, labels = noise(device)
+    spec = build_spec(recipe, network, precision)
+    ours = Ours(spec, images, labels, device, compiling)
+    model = create_model(network.name, 10, generator=generator(1, "init", 0), **network.options)
+    # Macs are counted before the reference takes the model.
+    macs = count_macs(model, (3, 32, 32))
+    reference = Reference(recipe, model, images, labels, device, workers)
+    steps = ours.context.steps_per_epoch
+    plain_parts, own_parts = Counter(), Counter()
+    contestants = {"nrd": _epochs(ours, steps), "reference": _steps(reference, plain_parts)}
+    best = dict.fromkeys(contestants, 0.0)
+    for advance in contestants.values():
+        advance(device, 0.0)  # warms up
+    plain_parts.clear()
+    for _ in range(TURNS):
+        for name, advance in contestants.items():
+            count, spent = advance(device, seconds / TURNS)
+            best[name] = max(best[name], count * recipe.batch_size / spent)
+    ours.parts(own_parts)
+    ours.parts(own_parts := Counter())
+    return {
+        "method": recipe.method,
+        "network": network.name,
+        "student": recipe.student,
+        "teacher": recipe.teacher if recipe.method == "nrd" else None,
+        "batch": recipe.batch_size,
+        "precision": precision,
+        "compiled": ours.step.compiled,
+        "images_per_second": best["nrd"],
+        "reference_images_per_second": best["reference"],
+        "times_faster": best["nrd"] / best["reference"],
+        "epoch_seconds": EPOCH / best["nrd"],
+        "evaluated_images_per_second": _evaluation(ours, images, device),
+        "shares": _shares(own_parts),
+        "reference_shares": _shares(plain_parts),
+        "forward_backward_seconds": sum(own_parts[part] for part in ("forward", "teacher", "backward")) / steps,
+        "gflop": 2e-9 * macs * recipe.batch_size * _passes(recipe),
+        **_traffic(Ours(spec, images[: recipe.batch_size * 2], labels[: recipe.batch_size * 2], device, "off")),
+    }
+
+
+def _passes(recipe: Recipe) -> int:
+    """Return a step's forward-sized passes: a backward pass takes two."""
+    return {"ce": 3, "gjs": 6, "nrd": 4}[recipe.method]
+
+
+Advance = Callable[[torch.device, float], tuple[int, float]]
+
+
+def _epochs(ours: Ours, steps: int) -> Advance:
+    def advance(device: torch.device, seconds: float) -> tuple[int, float]:
+        began, count = clock(device), 0
+        while True:
+            ours.epoch()
+            count += steps
+            if (spent := clock(device) - began) >= seconds:
+                return count, spent
+
+    return advance
+
+
+def _steps(reference: Reference, parts: Counter) -> Advance:
+    """A slow reference need not finish an epoch in a turn: its steps all take the same."""
+
+    def endless() -> Iterator[Callable[[], None]]:
+        while True:
+            yield from reference.steps()
+
+    steps = endless()
+
+    def advance(device: torch.device, seconds: float) -> tuple[int, float]:
+        began, count = clock(device), 0
+        while True:
+            start = clock(device)
+            step = next(steps)
+            loaded = clock(device)
+            step()
+            done = clock(device)
+            parts["loading"] += loaded - start
+            parts["step"] += done - loaded
+            count += 1
+            if (spent := done - began) >= seconds and count >= 4:
+                return count, spent
+
+    return advance
+
+
+def _evaluation(ours: Ours, images: Tensor, device: torch.device) -> float:
+    best = 0.0
+    for _ in range(3):
+        began = clock(device)
+        ours.evaluate(images)
+        best = max(best, len(images) / (clock(device) - began))
+    return best
+
+
+def _shares(parts: Counter) -> dict[str, float]:
+    total = sum(parts.values())
+    return {name: seconds / total for name, seconds in parts.items()}
+
+
+def _traffic(ours: Ours) -> dict[str, float]:
+    """Count an eager step's operations and bytes."""
+    batches = ours.batches()
+    ours.step(next(batches))
+    batch = next(batches)
+    with Traffic() as traffic:
+        ours.step(batch)
+    return {"gigabytes": traffic.bytes / 1e9, "operations": traffic.operations}
+
+
+def _fractions(row: dict[str, Any], peaks: dict[str, float]) -> dict[str, float]:
+    """Return which share of the peaks the measured step reaches; traffic is that of an unfused step."""
+    step = row["batch"] / row["images_per_second"]
+    return {
+        "fraction_of_matmul_peak": row["gflop"] / step / peaks["matmul_gflops"],
+        "forward_backward_fraction_of_matmul_peak": row["gflop"]
+        / row["forward_backward_seconds"]
+        / peaks["matmul_gflops"],
+        "fraction_of_copy_bandwidth": row["gigabytes"] / step / peaks["copy_gigabytes_per_second"],
+    }

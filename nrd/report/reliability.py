@@ -1,0 +1,118 @@
+"""Reliability diagrams (the paper's Figures 2b and 5): from runs' predictions to data, from data to a figure."""
+
+import math
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nrd.evaluation.calibration import BINS, pool
+from nrd.layout import Layout
+from nrd.report.analyses import TEXT, Analysed, conditions, described, lines, shown
+from nrd.report.published import read_published_ece
+from nrd.report.results import read_csv, write_csv
+from nrd.report.style import COLOURS, INK, PAPER, empty, plain, save, styled
+from nrd.report.titles import Titles
+from nrd.study import Study
+
+RELIABILITY = "reliability.csv"
+NUMBERS = ("n", "bin", "low", "high", "count", "confidence", "accuracy", "ece", "ece_midpoint", "published_ece")
+FEW = 0.005  # share of the images below which a bin is drawn pale: its height is mostly chance
+PANEL = 2.45  # inches
+BAR, GAP = COLOURS[5], COLOURS[2]
+
+
+def write_reliability(study: Study, layout: Layout, analysed: dict[str, Analysed], titles: Titles) -> Path:
+    """Write ``reliability.csv``: one row per line of the study and confidence bin (a, b].
+
+    Columns: titles, ``n`` seeds, ``bin`` from 0, its bounds ``low`` and ``high``, ``count`` of test images in it (all
+    seeds pooled), their mean ``confidence`` and their ``accuracy`` (empty in empty bins), then, the same in all rows
+    of a line, ``ece`` and ``ece_midpoint`` (means over seeds) and ``published_ece``. All shares in [0, 1].
+    """
+    paper, rows = read_published_ece(layout), []
+    edges = np.linspace(0, 1, BINS + 1)
+    for keys, runs in lines(study, analysed):
+        found = pool(run.calibration for run in runs)
+        title = titles.methods.get(keys["method"], keys["method"])
+        same = {
+            **described(keys, titles),
+            "n": found.runs,
+            "ece": found.ece,
+            "ece_midpoint": found.ece_midpoint,
+            "published_ece": paper.get((keys["dataset"], keys["noise"], title), math.nan),
+        }
+        for place in range(BINS):
+            own = {key: getattr(found, key)[place] for key in ("count", "confidence", "accuracy")}
+            rows.append(same | {"bin": place, "low": edges[place], "high": edges[place + 1]} | own)
+    path = layout.report(study.config.name) / RELIABILITY
+    table = pd.DataFrame(rows, columns=[*TEXT, *NUMBERS])
+    write_csv(path, table.astype({"count": int, "bin": int, "n": int}), float_format="%.6g")
+    return path
+
+
+def read_reliability(path: Path) -> pd.DataFrame:
+    """Read ``reliability.csv`` back."""
+    return read_csv(path, TEXT)
+
+
+def draw_reliability(data: Path, stem: Path, methods: Iterable[str] | None = None) -> None:
+    """Draw two diagrams side by side per dataset and noise.
+
+    Args:
+        data: a file as :func:`write_reliability` writes it.
+        stem: the figure's path without suffix; ``.png`` and ``.svg`` are written.
+        methods: which methods; by default the study's first and NRD.
+    """
+    panels = [(title, rows) for title, part in conditions(read_reliability(data)) for rows in shown(part, methods)]
+    with styled(stem.name):
+        save(_figure(panels) if panels else empty(), stem)
+
+
+def _figure(panels: list[tuple[str, pd.DataFrame]]) -> Figure:
+    columns = 4 if len(panels) > 2 else 2
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(PANEL * columns, (PANEL + 0.5) * rows + 0.3), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06)
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for place, ax in enumerate(axes):
+        if place >= len(panels):
+            ax.remove()
+            continue
+        title, part = panels[place]
+        handles = _panel(ax, part)
+        method = textwrap.fill(plain(part["title"].iloc[0]), 32)
+        ax.set_title(f"{textwrap.fill(plain(title), 32)}\n{method}\n{_errors(part)}", fontsize=8.2)
+        if place % columns == 0:
+            ax.set_ylabel("accuracy (%)")
+        if place + columns >= len(panels):
+            ax.set_xlabel("confidence (%)")
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=3)
+    return figure
+
+
+def _panel(ax: Axes, part: pd.DataFrame) -> dict[str, object]:
+    """Draw a diagram and return what its legend explains."""
+    part = part[part["count"] > 0]
+    few = part["count"] < FEW * part["count"].sum()
+    handles = {}
+    for rows, alpha in ((part[few], 0.3), (part[~few], 1.0)):
+        left, width, top = 100 * rows["low"], 100 * (rows["high"] - rows["low"]), 100 * rows["accuracy"]
+        bars = ax.bar(left, top, width, align="edge", color=BAR, edgecolor=PAPER, linewidth=0.8, alpha=alpha)
+        gap = 100 * rows["confidence"] - top
+        style = {"facecolor": "none", "edgecolor": GAP, "hatch": "/////", "linewidth": 0.8, "alpha": alpha}
+        gaps = ax.bar(left, gap, width, bottom=top, align="edge", **style)
+        if len(rows):
+            handles = {"accuracy of a bin's images": bars, "gap to their mean confidence": gaps}
+    handles["calibrated"] = ax.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle=(0, (4, 2)))[0]
+    ax.set(xlim=(0, 100), ylim=(0, 100), xticks=range(0, 101, 20), yticks=range(0, 101, 20), aspect="equal")
+    return handles
+
+
+def _errors(part: pd.DataFrame) -> str:
+    first = part.iloc[0]
+    text = f"ECE {first['ece']:.3f}, mid-point {first['ece_midpoint']:.3f}"
+    return text if math.isnan(first["published_ece"]) else f"{text}, paper {first['published_ece']:.2f}"
