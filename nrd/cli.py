@@ -239,7 +239,8 @@ def hyperparameters(
     from nrd.ledger import ledger_rows
 
     table = Table("method", "lr", "weight decay", "own", "source", title=f"{dataset}, {noise}")
-    for row in ledger_rows(Project(root), dataset, noise):
+    project = Project(root)
+    for row in ledger_rows(project.datasets, project.methods, dataset, noise):
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 

@@ -79,6 +79,7 @@ class Hyperparameter(Strict):
     default: OptionValue = None
     minimum: float | None = None
     maximum: float | None = None
+    total: float | None = None  # of a list: what its numbers sum to
     choices: tuple[str, ...] | None = None
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 from nrd.configs import DatasetConfig, LedgerEntry, MethodConfig, Settings
 from nrd.resolve import resolve_noise
 from nrd.spec import NoiseSpec, SpecError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from nrd.study import Project
 
 
 def ledger_entry(
@@ -51,18 +47,20 @@ def ledger_entry(
     )
 
 
-def ledger_rows(project: Project, dataset: str, noise: str) -> list[tuple[str, str, str, str, str]]:
+def ledger_rows(
+    datasets: Mapping[str, DatasetConfig], methods: Mapping[str, MethodConfig], dataset: str, noise: str
+) -> list[tuple[str, str, str, str, str]]:
     """Return (method, learning rate, weight decay, own hyper-parameters, source) of each method, as text.
 
     Raises:
         SpecError: an unknown dataset or noise.
     """
-    if dataset not in project.datasets:
-        raise SpecError(f"there is no dataset {dataset!r}; params/datasets has: {', '.join(project.datasets)}")
-    slug = resolve_noise(noise, project.datasets[dataset], "--noise").slug
+    if dataset not in datasets:
+        raise SpecError(f"there is no dataset {dataset!r}; params/datasets has: {', '.join(datasets)}")
+    slug = resolve_noise(noise, datasets[dataset], "--noise").slug
     rows = []
-    for method in project.methods.values():
-        entries = method.ledger.get(project.datasets[dataset].ledger or dataset, {})
+    for method in methods.values():
+        entries = method.ledger.get(datasets[dataset].ledger or dataset, {})
         entry, via = entries.get(slug) or entries.get("default"), ""
         while entry is not None and entry.same_as:
             via = f" (entry of {entry.same_as}: {entry.note})"

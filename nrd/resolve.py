@@ -63,6 +63,8 @@ def check_hyperparameters(method: MethodConfig, given: dict, where: str) -> dict
             above = info.maximum is not None and number > info.maximum
             if below or above:
                 raise SpecError(f"{where}: {method.name}.{key}: {number} is outside [{info.minimum}, {info.maximum}]")
+        if info.total is not None and abs(sum(value) - info.total) > 1e-6:
+            raise SpecError(f"{where}: {method.name}.{key}: {value} sums to {sum(value):g}, must sum to {info.total:g}")
         if info.choices and value not in info.choices:
             raise SpecError(f"{where}: {method.name}.{key}: {value!r} is not one of {', '.join(info.choices)}")
         if info.default is None or value != typed(info.default, info.type, f"{where}: default"):

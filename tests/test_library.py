@@ -85,7 +85,7 @@ def test_the_ledger_is_printed_with_its_sources(repository):
     from nrd.study import Project
 
     project = Project(repository)
-    rows = {row[0]: row[1:] for row in ledger_rows(project, "cifar10", "sym40")}
+    rows = {row[0]: row[1:] for row in ledger_rows(project.datasets, project.methods, "cifar10", "sym40")}
     assert len(rows) == len(project.methods)
     assert rows["NRD"] == ("0.1", "0.0005", "pi [0.2, 0.6, 0.2]", "NRD paper, Table 5")
     rows = {row[0]: row[1:] for row in ledger_rows(project, "cifar100", "sym50")}

@@ -12,6 +12,7 @@ from scipy import stats
 from nrd.metrics import expected_calibration_error, midpoint_calibration_error
 from nrd.report import build
 from nrd.report.analyses import shown
+from nrd.report.cost import by_method
 from nrd.report.published import read_published_ece
 from nrd.report.reliability import draw_reliability, read_reliability
 from nrd.report.settings import ledger_table
@@ -273,3 +274,85 @@ def test_webvision_rows_belong_to_studies_of_both_cifar_datasets(tmp_path):
         assert row["ours_webvision_top1"] == ""
     assert (folder / "index.html").read_text().count("not run yet") >= 28
     assert not (build(project.study("other"), project.layout, ["results", "tables"]) / "webvision.csv").exists()
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+    """Finished runs on CIFAR-10's whole test part, and people's answers about it."""
+    monkeypatch.setenv("NRD_DATA", str(tmp_path / "none"))
+    project = make_project(tmp_path, small_study(datasets=["cifar10-5k"], noises=["sym40"], seeds=[1, 2]))
+    study, random = project.study("small"), np.random.default_rng(0)
+    labels = np.arange(10_000) % 10
+    answers = np.array([random.multinomial(50, p) for p in 0.97 * np.eye(10)[labels] + 0.003]) / 50
+    predicted = {}
+    for spec in study.specs.values():
+        finish_run(project.layout, spec, 100)
+        p = random.dirichlet(np.ones(10), 10_000) * 0.5 + 0.5 * answers
+        path = project.layout.run(spec.name) / "predictions.npz"
+        with np.load(path) as content:
+            arrays = dict(content) | {"test_labels": labels, "student_test": p.astype(np.float16)}
+        np.savez(path, **arrays)
+        predicted[spec.name] = arrays["student_test"].astype(float)
+    return project, study, predicted, answers
+
+
+def test_people_are_compared_as_scipy_does(asked):
+    project, study, predicted, answers = asked
+    path = project.layout.raw / "cifar10h" / "cifar10h-probs.npy"
+    path.parent.mkdir(parents=True)
+    np.save(path, answers)
+    folder = build(study, project.layout)
+    table = pd.read_csv(folder / "people.csv").set_index("method")
+    for method in ("ce", "nrd"):
+        runs = [predicted[spec.name] for spec in study.specs.values() if spec.method.name == method]
+        cross = [-np.mean(np.sum(answers * np.log(p), axis=1)) for p in runs]
+        theirs = stats.entropy(answers, axis=1).round(10)
+        ranks = [stats.spearmanr(-np.sum(p * np.log(p), axis=1), theirs).statistic for p in runs]
+        row = table.loc[method]
+        assert (row["cross_entropy_mean"], row["cross_entropy_std"]) == (
+            pytest.approx(np.mean(cross), rel=1e-5),
+            pytest.approx(np.std(cross, ddof=1), rel=1e-3, abs=1e-6),
+        )
+        assert row["entropy_correlation_mean"] == pytest.approx(np.mean(ranks), rel=1e-4)
+        assert row["people_entropy"] == pytest.approx(stats.entropy(answers, axis=1).mean(), rel=1e-5)
+    assert '<section id="people">' in (folder / "index.html").read_text()
+
+
+def test_without_the_answers_the_page_says_what_is_needed(asked):
+    project, study, _, _ = asked
+    page = (build(study, project.layout) / "index.html").read_text()
+    assert '<section id="people">' not in page
+    assert "needs CIFAR-10H: cifar10h/cifar10h-probs.npy under data/raw" in page
+
+
+def test_images_in_another_order_are_found_out(asked):
+    project, study, _, answers = asked
+    path = project.layout.raw / "cifar10h" / "cifar10h-probs.npy"
+    path.parent.mkdir(parents=True)
+    np.save(path, np.roll(answers, 1, axis=0))
+    folder = build(study, project.layout)
+    assert pd.read_csv(folder / "people.csv").empty
+    assert "not those of CIFAR-10H in their order" in (folder / "index.html").read_text()
+
+
+def test_cost_is_what_timing_and_machine_say(finished):
+    project, study, arrays, folder = finished
+    name = next(iter(arrays))
+    run = project.layout.run(name)
+    (run / "timing.csv").write_text(
+        "epoch,seconds,images_per_second,peak_memory_mib\n1,3600,10,5\n2,1800,30,9\n3,1800,20,7\n"
+    )
+    machine = '{"device": "A GPU", "device_type": "cuda", "host": "h", "threads": 1, "git_commit": "x", "torch": "2"}'
+    (run / "machine.json").write_text(machine)
+    second = project.layout.run(list(arrays)[1])
+    (second / "timing.csv").write_text("nonsense")
+    build(study, project.layout)
+    table = pd.read_csv(folder / "cost.csv").set_index("run")
+    assert len(table) == len(arrays) - 1
+    row = table.loc[name]
+    assert (row["epochs"], row["seconds"], row["images_per_second"], row["peak_memory_mib"]) == (3, 7200, 20, 9)
+    methods = by_method(table.reset_index())
+    assert methods["gpu_hours"].sum() == 2
+    assert methods["runs"].sum() == len(table)
+    page = (folder / "index.html").read_text()
+    assert "GPU-hours" in page and "<td>2 h</td>" in page

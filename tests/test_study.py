@@ -125,6 +125,10 @@ REFUSALS = [
     (lambda c: c["settings"].update(hyperparameters={"gjs": {"pi": 1}}), "gjs has no hyper-parameter 'pi'; allowed"),
     (lambda c: c["settings"].update(hyperparameters={"gjs": {"pi1": 1.5}}), "gjs.pi1: 1.5 is outside"),
     (lambda c: c["settings"].update(hyperparameters={"gjs": {"pi1": "big"}}), "gjs.pi1: expected float, got 'big'"),
+    (
+        lambda c: c["settings"].update(hyperparameters={"nrd": {"pi": [0.5, 0.5, 0.5]}}),
+        r"nrd.pi: \[0.5, 0.5, 0.5\] sums to 1.5, must sum to 1",
+    ),
     (lambda c: c["settings"].update(teacher={"decay": 2}), "settings.teacher: decay: .*less than or equal to 1"),
     (lambda c: c["settings"].update(schedule={"name": "step", "milestones": [9, 3]}), "milestones must ascend"),
     (lambda c: c["settings"].update(learning_rate=".nan"), "settings.learning_rate"),

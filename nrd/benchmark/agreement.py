@@ -54,7 +54,7 @@ def measure(
     device = device or torch.device("cpu")
     pairs = []
     for seed in range(1, seeds + 1):
-        given = torch.from_numpy(corrupt(train[1].numpy(), *NOISE, num_classes=10, seed=seed))
+        given = torch.from_numpy(corrupt(train[1].numpy(), *NOISE, num_classes=10, seed=seed).labels)
         row = {
             "seed": seed,
             "nrd": _train_ours(recipe, network, epochs, seed, (train[0], given), test, device),

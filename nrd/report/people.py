@@ -37,15 +37,15 @@ class People:
         if not fitting:
             self.reason = "CIFAR-10H is for the whole test part of CIFAR-10, which no dataset of this study has."
             return
-        path = locate(FILE, fitting[0], layout)
-        if path is None:
-            self.reason = f"needs CIFAR-10H: {FILE} under data/raw or NRD_DATA (github.com/jcpeterson/cifar-10h)."
-            return
         try:
+            path = locate(FILE, fitting[0], layout)
+            if path is None:
+                self.reason = f"needs CIFAR-10H: {FILE} under data/raw or NRD_DATA (github.com/jcpeterson/cifar-10h)."
+                return
             self.shares = load_cifar10h(path)
             self.datasets = {config.name for config in fitting}
         except (OSError, ValueError) as error:
-            self.reason = " ".join(str(error).split()).replace(str(path), FILE)
+            self.reason = f"{FILE}: cannot be used ({' '.join(str(error).split())})"
 
     def __call__(self, spec: RunSpec, probabilities: Floats, labels: np.ndarray) -> dict[str, float] | None:
         """Return a run's measures, or None where people were not asked about its test images.

@@ -1,0 +1,199 @@
+"""``nrd benchmark``: how fast the parts are here, as a table and as JSON."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+app = typer.Typer(help="Measure speed and agreement on this machine.", no_args_is_help=True)
+
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, ...; auto is the GPU where there is one.")]
+Output = Annotated[Optional[Path], typer.Option("--json", help="Also write the numbers to this file.")]  # noqa: UP045
+View = Annotated[str, typer.Option(help="View of the student.")]
+Teacher = Annotated[str, typer.Option(help="View of the teacher.")]
+Precision = Annotated[str, typer.Option(help="float32 or bfloat16.")]
+POCKET = "preact_resnet_pocket"
+
+
+@app.command()
+def augment(
+    views: Annotated[Optional[list[str]], typer.Argument(help="Names of views.")] = None,  # noqa: UP045
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 512,
+    seconds: Annotated[float, typer.Option(min=0, help="For each view and contestant.")] = 2.0,
+    threads: Threads = 1,
+    output: Output = None,
+) -> None:
+    """Compare the views with torchvision's transforms, image by image: images per CPU-second."""
+    import torch
+
+    torch.set_num_threads(threads)
+    from nrd.benchmark.augment import measure
+
+    rows = measure(views or ("crop", "gjs", "paper", "autoaugment", "augmix"), batch, seconds)
+    _present("Views, images per CPU-second", rows, output, "cpu")
+
+
+@app.command()
+def train(
+    methods: Annotated[Optional[list[str]], typer.Argument(help="ce, gjs, nrd; by default all.")] = None,  # noqa: UP045
+    network: Annotated[Optional[list[str]], typer.Option(help="May be given several times.")] = None,  # noqa: UP045
+    student: View = "crop",
+    teacher: Teacher = "augmix",
+    batch: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 64,
+    precision: Precision = "float32",
+    device: Device = "auto",
+    seconds: Annotated[float, typer.Option(min=0, help="For each contestant.")] = 10.0,
+    compiling: Annotated[str, typer.Option("--compile", help="auto, on or off.")] = "auto",
+    workers: Annotated[int, typer.Option(min=0, help="Loader processes of the plain reference.")] = 0,
+    threads: Threads = 1,
+    output: Output = None,
+) -> None:
+    """Compare training with a plain DataLoader and an eager step, and with what the device can do."""
+    import torch
+
+    from nrd.benchmark.reference import METHODS
+    from nrd.training.build import pick_device
+
+    _check("method", methods or [], METHODS)
+    _check("--compile", [compiling], ("auto", "on", "off"))
+    _check("--precision", [precision], ("float32", "bfloat16"))
+    torch.set_num_threads(threads)
+    where = pick_device(device)
+    from nrd.benchmark.train import measure
+
+    rows = measure(
+        tuple(methods or METHODS),
+        tuple(network or [POCKET]),
+        student,
+        teacher,
+        batch,
+        precision,
+        where,
+        seconds,
+        compiling,
+        workers,
+    )
+    _present("Training", rows, output, str(where))
+
+
+@app.command()
+def slots(
+    method: Annotated[str, typer.Argument(help="ce, gjs or nrd.")] = "nrd",
+    network: Annotated[str, typer.Option()] = POCKET,
+    student: View = "crop",
+    teacher: Teacher = "augmix",
+    batch: Annotated[int, typer.Option(min=2)] = 64,
+    precision: Precision = "float32",
+    device: Device = "auto",
+    runs: Annotated[Optional[list[int]], typer.Option(help="Runs at a time; may be given several times.")] = None,  # noqa: UP045
+    seconds: Annotated[float, typer.Option(min=0, help="For each number of runs.")] = 10.0,
+    output: Output = None,
+) -> None:
+    """Measure the total throughput of several runs at a time on one GPU, or on the cores of a CPU."""
+    from nrd.benchmark.reference import METHODS, Recipe
+    from nrd.benchmark.slots import measure
+    from nrd.training.build import pick_device
+
+    _check("method", [method], METHODS)
+    where = str(pick_device(device))
+    rows = measure(Recipe(method, student, teacher, batch_size=batch), network, precision, where, runs or (), seconds)
+    _present("Runs at a time", rows, output, where)
+
+
+@app.command()
+def agreement(
+    method: Annotated[str, typer.Argument(help="ce, gjs or nrd.")] = "nrd",
+    dataset: Annotated[str, typer.Option(help="Of 32×32 colour images in ten classes, in params/datasets.")] = (
+        "cifar10-5k"
+    ),
+    train_images: Annotated[int, typer.Option(min=100)] = 2000,
+    test_images: Annotated[int, typer.Option(min=100)] = 2000,
+    epochs: Annotated[int, typer.Option(min=1)] = 12,
+    seeds: Annotated[int, typer.Option(min=2, max=10, help="Pairs of trainings.")] = 5,
+    student: View = "crop",
+    teacher: Teacher = "augmix",
+    device: Device = "auto",
+    threads: Threads = 1,
+    root: Annotated[Path, typer.Option("--root", help="Folder that holds params/ and data/.", envvar="NRD_ROOT")] = (
+        Path()
+    ),
+    output: Output = None,
+) -> None:
+    """Train pairs by the fast step and by the plain reference, and compare their test accuracies."""
+    import torch
+
+    from nrd.benchmark.agreement import measure
+    from nrd.benchmark.reference import METHODS, Recipe
+    from nrd.data.arrays import load_arrays
+    from nrd.study import Project
+    from nrd.training.build import pick_device
+
+    _check("method", [method], METHODS)
+    torch.set_num_threads(threads)
+    project, where = Project(root), pick_device(device)
+    _check("--dataset", [dataset], tuple(project.datasets))
+    arrays = load_arrays(project.layout.dataset(dataset), project.datasets[dataset].checksum)
+    parts = [
+        (torch.from_numpy(images[:number].copy()), torch.from_numpy(labels[:number].copy()))
+        for images, labels, number in (
+            (arrays.train_images, arrays.train_labels, train_images),
+            (arrays.test_images, arrays.test_labels, test_images),
+        )
+    ]
+    # Larger steps of the optimiser than the paper's would make short trainings differ more from seed to seed.
+    recipe = Recipe(method, student, teacher)
+    result = measure(*parts, recipe, epochs, seeds, device=where, report=lambda row: print(json.dumps(row), flush=True))
+    print(f"ours less reference: {result['difference']:+.2f} ± {result['interval']:.2f} points (95 %)")
+    _save([result], output, str(where))
+
+
+def _check(what: str, given: Sequence[str], allowed: Sequence[str]) -> None:
+    from nrd.spec import SpecError
+
+    if unknown := set(given) - set(allowed):
+        raise SpecError(f"{what}: there is no {', '.join(sorted(unknown))}; allowed: {', '.join(allowed)}")
+
+
+def _present(title: str, rows: list[dict[str, Any]], output: Path | None, device: str) -> None:
+    """Print rows as a table, each measure a line, and save them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    flat = [_flatten(row) for row in rows]
+    table = Table("", *[str(index + 1) for index in range(len(flat))], title=title)
+    for key in dict.fromkeys(key for row in flat for key in row):
+        table.add_row(key, *[_show(row.get(key)) for row in flat])
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    _save(rows, output, device)
+
+
+def _flatten(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        flat |= _flatten(value, f"{prefix}{key} ") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _show(value: Any) -> str:
+    shown: Callable[[float], str] = lambda number: f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"  # noqa: E731
+    return shown(value) if isinstance(value, float) else "–" if value is None else str(value)
+
+
+def _save(rows: list[dict[str, Any]], output: Path | None, device: str) -> None:
+    if output is None:
+        return
+    import torch
+
+    from nrd.files import write_text
+    from nrd.training.machine import describe
+
+    machine = describe(torch.device(device))
+    machine.pop("host")  # says nothing about speed
+    measured = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": ["nrd", *sys.argv[1:]]}
+    write_text(output, json.dumps({**measured, "machine": machine, "rows": rows}, indent=2) + "\n")
+    print(f"written to {output}")
