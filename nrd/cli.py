@@ -12,8 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from nrd import __version__
+from nrd.benchmark.cli import app as benchmark_app
 from nrd.layout import Layout
-from nrd.spec import RunOptions, RunSpec, SpecError
+from nrd.spec import RunOptions, RunSpec, SpecError, parse
 from nrd.study import Project, Study
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ class ListByDefault(TyperGroup):
 
 runs_app = typer.Typer(cls=ListByDefault, help="List the runs of a study, show one, ...", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
+app.add_typer(benchmark_app, name="benchmark")
 
 Root = Annotated[Path, typer.Option("--root", help="Folder that holds params/, data/ and results/.", envvar="NRD_ROOT")]
 StudyOption = Annotated[Optional[str], typer.Option("--study", "-s", help="Study that the runs belong to.")]  # noqa: UP045
@@ -112,26 +114,31 @@ def train(
     study: StudyOption = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...; auto is the GPU where there is one.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; one each is best for several runs at a time.")] = 1,
-    chunk_size: Annotated[int, typer.Option(min=1, help="Images augmented at a time; changes no result.")] = 1024,
+    chunk_size: Annotated[int, typer.Option(min=0, help="Images augmented at a time; 0: what suits the device.")] = 0,
     deterministic: Annotated[bool, typer.Option(help="On CUDA: only deterministic kernels.")] = False,
+    compiling: Annotated[str, typer.Option("--compile", help="The step: auto (on CUDA), on or off.")] = "auto",
     track: Annotated[bool, typer.Option(help="Mirror the run to MLflow while it trains.")] = True,
     root: Root = HERE,
 ) -> None:
     """Train runs, each from where it was stopped. Without names: all runs of --study."""
     project = Project(root)
     specs = _specs(project, runs or [], study)
-    options = RunOptions(
-        device=device,
-        threads=threads,
-        chunk_size=chunk_size,
-        deterministic=deterministic,
-        tracking=track,
-        study=study,
-    )
+    content = {
+        "device": device,
+        "threads": threads,
+        "chunk_size": chunk_size,
+        "deterministic": deterministic,
+        "compile": compiling,
+        "tracking": track,
+        "study": study,
+    }
+    options = parse(RunOptions, content, Path("command line"))
     from nrd.training.loop import train as train_run
+    from nrd.training.slots import leased_device
 
     for spec in specs:
-        print(train_run(spec, project.layout, options))
+        with leased_device(device, project.layout.root / "scratch") as leased:
+            print(train_run(spec, project.layout, options.model_copy(update={"device": leased})))
 
 
 def _specs(project: Project, runs: list[str], study: str | None) -> list[RunSpec]:

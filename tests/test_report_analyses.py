@@ -3,11 +3,13 @@
 import csv
 import itertools
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.special import xlogy
 
 from nrd.metrics import expected_calibration_error, midpoint_calibration_error
 from nrd.report import build
@@ -17,6 +19,7 @@ from nrd.report.published import read_published_ece
 from nrd.report.reliability import draw_reliability, read_reliability
 from nrd.report.settings import ledger_table
 from nrd.report.titles import read_titles
+from nrd.study import Project
 from tests.test_report import finish_run, make_project, small_study
 
 
@@ -34,16 +37,27 @@ def soften(layout, spec, classes=10):
     return arrays
 
 
-@pytest.fixture
-def finished(tmp_path):
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
     """A study of two noises, three methods, two seeds with softened predictions, one run missing."""
     config = small_study(noises=["sym40", "clean"], methods=["ce", "gjs", "nrd"], seeds=[1, 2])
-    project = make_project(tmp_path, config)
+    project = make_project(tmp_path_factory.mktemp("built"), config)
     study, arrays = project.study("small"), {}
     for place, spec in enumerate(list(study.specs.values())[:-1]):
         finish_run(project.layout, spec, 100 + 7 * place % 31)
         arrays[spec.name] = soften(project.layout, spec)
-    return project, study, arrays, build(study, project.layout)
+    build(study, project.layout)
+    return project.layout.root, arrays
+
+
+@pytest.fixture
+def finished(built, tmp_path):
+    """A copy of it that a test may change: project, study, predictions by run, the report's folder."""
+    root, arrays = built
+    shutil.copytree(root, tmp_path / "copy")
+    project = Project(tmp_path / "copy")
+    arrays = {name: dict(content) for name, content in arrays.items()}
+    return project, project.study("small"), arrays, project.layout.report("small")
 
 
 def lines_of(study, arrays):
@@ -124,6 +138,7 @@ def test_damaged_predictions_are_left_out_and_named(finished, damage):
 def test_predictions_that_are_no_numbers_are_left_out(finished):
     project, study, arrays, folder = finished
     name, content = next(iter(arrays.items()))
+    content["student_test"] = content["student_test"].copy()
     content["student_test"][3, 2] = np.nan
     np.savez_compressed(project.layout.run(name) / "predictions.npz", **content)
     build(study, project.layout, ["figures", "page"])
@@ -305,9 +320,9 @@ def test_people_are_compared_as_scipy_does(asked):
     table = pd.read_csv(folder / "people.csv").set_index("method")
     for method in ("ce", "nrd"):
         runs = [predicted[spec.name] for spec in study.specs.values() if spec.method.name == method]
-        cross = [-np.mean(np.sum(answers * np.log(p), axis=1)) for p in runs]
+        cross = [-np.mean(np.sum(answers * np.log(np.maximum(p, 2.0**-25)), axis=1)) for p in runs]
         theirs = stats.entropy(answers, axis=1).round(10)
-        ranks = [stats.spearmanr(-np.sum(p * np.log(p), axis=1), theirs).statistic for p in runs]
+        ranks = [stats.spearmanr(-xlogy(p, p).sum(axis=1), theirs).statistic for p in runs]
         row = table.loc[method]
         assert (row["cross_entropy_mean"], row["cross_entropy_std"]) == (
             pytest.approx(np.mean(cross), rel=1e-5),

@@ -28,6 +28,7 @@ def measure(
     device: str = "cpu",
     runs: Sequence[int] = (),
     seconds: float = 10.0,
+    images: int | None = None,
 ) -> list[dict[str, Any]]:
     """Measure the images per second of all runs together.
 
@@ -39,6 +40,7 @@ def measure(
         runs: numbers of runs at a time; by default 1, 2, 4 and 8 on a GPU, and on a CPU 1 and one per core. A CPU's
             runs have one thread each; one run on all cores' threads is measured beside them.
         seconds: on the wall, after warming up.
+        images: of an epoch; None is enough of them for the device.
 
     Returns:
         For each setting ``runs``, ``threads`` of each, and ``images_per_second`` of all together.
@@ -46,10 +48,11 @@ def measure(
     cores = len(os.sched_getaffinity(0))
     if device == "cpu":
         settings = [(number, 1) for number in runs or sorted({1, cores})]
-        settings += [(1, cores)] if cores > 1 else []
+        settings += [(1, cores)] if cores > 1 and not runs else []
     else:
         settings = [(number, 1) for number in runs or (1, 2, 4, 8)]
-    job = {"recipe": asdict(recipe), "network": network, "precision": precision, "device": device, "seconds": seconds}
+    job = {"recipe": asdict(recipe), "network": network, "precision": precision, "device": device}
+    job |= {"seconds": seconds, "images": images}
     return [
         {
             "method": recipe.method,
@@ -95,13 +98,13 @@ def _work(job: dict[str, Any]) -> None:
     device = torch.device(job["device"])
     recipe = Recipe(**{**job["recipe"], "pi": tuple(job["recipe"]["pi"])})
     spec = build_spec(recipe, NetworkSpec(name=job["network"]), job["precision"])
-    ours = Ours(spec, *noise(device), device)
+    ours = Ours(spec, *noise(device, job["images"]), device)
     ours.epoch()
     print("ready", flush=True)
     sys.stdin.readline()
     began, images = time.perf_counter(), 0
     spent = 0.0
-    while spent < job["seconds"]:
+    while not images or spent < job["seconds"]:
         ours.epoch()  # ends by reading a loss, so the device is done with it
         images += ours.context.steps_per_epoch * recipe.batch_size
         spent = time.perf_counter() - began

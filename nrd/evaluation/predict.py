@@ -5,9 +5,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# Fixed: the last bits of a convolution may depend on the batch, and a resumed run must repeat an undisturbed one.
-# A CPU is fastest while a layer's output fits its caches, a GPU with few, large launches.
-EVALUATION_BATCHES = {"cpu": 125, "cuda": 2000}
+# Pixels at a time. A CPU is fastest while a layer's output fits its caches, a GPU with few, large launches.
+PIXELS = {"cpu": 128 * 1024, "cuda": 2048 * 1024}
+LARGEST_BATCH = 2048
+
+
+def evaluation_batch(images: Tensor) -> int:
+    """Return how many images are predicted at a time.
+
+    It depends on their size and device alone: the last bits of a convolution may depend on the batch, and a resumed
+    run must repeat an undisturbed one.
+    """
+    pixels = PIXELS.get(images.device.type, PIXELS["cpu"])
+    return max(1, min(LARGEST_BATCH, pixels // (images.shape[-1] * images.shape[-2])))
 
 
 @torch.inference_mode()
@@ -26,7 +36,7 @@ def predict_probabilities(
         precision: ``float32``, or ``bfloat16`` for autocast.
     """
     parts = []
-    size = EVALUATION_BATCHES.get(images.device.type, 500)
+    size = evaluation_batch(images)
     for start in range(0, len(images), size):
         batch = view(images[start : start + size], {})
         batch = batch.contiguous(memory_format=torch.channels_last)

@@ -68,7 +68,7 @@ def by_method(cost: pd.DataFrame) -> pd.DataFrame:
     runs), ``total_seconds`` and ``gpu_hours`` (of all runs; 0 where the device is no GPU).
     """
     keys = ["dataset", "network", "method", "device", "device_type"]
-    groups = cost.groupby(keys, sort=False)
+    groups = cost.groupby(keys, sort=False, dropna=False)
     table = groups.agg(
         runs=("run", "size"),
         seconds=("seconds", "mean"),

@@ -18,7 +18,7 @@ BLOCK = ["table", "dataset", "noise", "seed"]
 NOTE = (
     "Mean difference in test accuracy after the last epoch, in points, over all pairs of runs of the same table, "
     "dataset, noise and seed: such runs saw the same wrong labels. Its 95 % interval is Student's over these pairs: "
-    "it speaks of these cells, not of others, and pairs of one cell are alike. Won, drawn and lost: of the pairs."
+    "it speaks of these cells, not of others, and pairs of one cell are alike. Below it: pairs won : drawn : lost."
 )
 
 

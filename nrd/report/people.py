@@ -48,15 +48,12 @@ class People:
             self.reason = f"{FILE}: cannot be used ({' '.join(str(error).split())})"
 
     def __call__(self, spec: RunSpec, probabilities: Floats, labels: np.ndarray) -> dict[str, float] | None:
-        """Return a run's measures, or None where people were not asked about its test images.
-
-        Raises:
-            ValueError: the images are not those, or not in that order.
-        """
+        """Return a run's measures, or None where people were not asked about its test images in their order."""
         if self.shares is None or spec.dataset.name not in self.datasets:
             return None
         if len(labels) != len(self.shares) or np.mean(self.shares.argmax(axis=1) == labels) < 0.9:
-            raise ValueError("the test images are not those of CIFAR-10H in their order")
+            self.reason = f"{spec.dataset.name}: its test images are not those of CIFAR-10H in their order."
+            return None
         return {
             "cross_entropy": human_cross_entropy(probabilities, self.shares),
             "entropy_correlation": entropy_correlation(probabilities, self.shares),

@@ -31,7 +31,6 @@ def reliability(context: Context) -> Section | None:
     )
     html = _with_figure(context, "reliability", "Reliability diagrams", text)
     html += fragment("groups.html.j2", summary="Calibration errors of all methods", heads=heads, groups=groups)
-    html += _left_out(context)
     return Section(
         "reliability", "Calibration", html, context.existing("reliability.svg", "reliability.png", RELIABILITY)
     )
@@ -53,11 +52,7 @@ def _or_dash(value: float, digits: int) -> str:
 
 def _with_figure(context: Context, stem: str, title: str, text: str) -> str:
     image = figure_html(context.folder / stem, title)
-    return fragment("figure.html.j2", image=image, caption=text, left_out={})
-
-
-def _left_out(context: Context) -> str:
-    return fragment("left_out.html.j2", left_out=analyses.read_notes(context.folder), what="predictions")
+    return fragment("figure.html.j2", image=image, caption=text, left_out={}, wide=True)
 
 
 def confusion(context: Context) -> Section | None:
@@ -149,7 +144,8 @@ def _people(row: object) -> list[str]:
 
 def absent(context: Context) -> Section | None:
     """What the page does not show, and why."""
-    reasons = analyses.read_notes(context.folder, "absent")
-    if not reasons:
+    reasons, left_out = (analyses.read_notes(context.folder, key) for key in ("absent", "left_out"))
+    if not reasons and not left_out:
         return None
-    return Section("absent", "Not on this page", fragment("absent.html.j2", reasons=reasons))
+    html = fragment("absent.html.j2", reasons=reasons, left_out=left_out)
+    return Section("absent", "Not on this page", html)

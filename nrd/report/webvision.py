@@ -12,7 +12,9 @@ TEXT = ("method", "architecture", "augmentation")
 QUANTITIES = ("webvision_top1", "webvision_top5", "imagenet_top1", "imagenet_top5")
 HEADS = ("WebVision top-1", "top-5", "ImageNet top-1", "top-5")
 NOT_YET = "not run yet"
-NOTE = "Top-1 and top-5 accuracy in per cent on the validation images of mini-WebVision and ImageNet: published, ours."
+NOTE = (
+    "Top-1 and top-5 accuracy in per cent on validation images of mini-WebVision and ImageNet: the paper's, then ours."
+)
 
 
 def wanted(study: Study) -> bool:

@@ -8,6 +8,7 @@ from nrd.gpus import count_gpus
 from nrd.layout import TRAINED
 from nrd.spec import SpecError
 from nrd.study import Project
+from nrd.training.slots import slots_per_gpu
 
 # The same Python everywhere, whether or not its environment is activated.
 NRD = f"{shlex.quote(sys.executable)} -m nrd"
@@ -34,14 +35,17 @@ wildcard_constraints:
 
 
 GPUS = count_gpus()
-# Without a limit given, as many trainings on GPUs as there are GPUs, however many cores there are.
+# Without a limit given, as many trainings as the GPUs have slots (NRD_SLOTS each, one by default), however many cores
+# there are. Which GPU a training takes is leased when it starts.
 if GPUS:
-    workflow.global_resources.setdefault("gpu", GPUS)
+    workflow.global_resources.setdefault("gpu", GPUS * slots_per_gpu())
 
 
 def study_of(run):
-    """The first study that has the run: several may share it."""
-    return next(name for name, study in STUDIES.items() if run in study.specs)
+    """The study that a run is trained for: one that was asked for, else the first that has it. Only a tag in MLflow."""
+    holders = [name for name, study in STUDIES.items() if run in study.specs]
+    asked = set(workflow.dag_settings.targets or [])
+    return next((name for name in holders if name in asked), holders[0])
 
 
 def study_runs(study, file):
