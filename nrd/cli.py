@@ -134,11 +134,9 @@ def train(
     }
     options = parse(RunOptions, content, Path("command line"))
     from nrd.training.loop import train as train_run
-    from nrd.training.slots import leased_device
 
     for spec in specs:
-        with leased_device(device, project.layout.root / "scratch") as leased:
-            print(train_run(spec, project.layout, options.model_copy(update={"device": leased})))
+        print(train_run(spec, project.layout, options))
 
 
 def _specs(project: Project, runs: list[str], study: str | None) -> list[RunSpec]:
@@ -278,9 +276,11 @@ def _estimate(
 ) -> str:
     import torch
 
+    from nrd.gpus import count_gpus
     from nrd.training.build import pick_device
     from nrd.training.estimate import cost_key, measure_all, run_seconds
     from nrd.training.machine import describe
+    from nrd.training.slots import slots_per_gpu
 
     torch.set_num_threads(threads)
     device = pick_device(device_name)
@@ -289,7 +289,8 @@ def _estimate(
     for spec in missing:
         sizes = project.datasets[spec.dataset.name]
         total += run_seconds(spec, costs[cost_key(spec)], sizes.train_size, sizes.test_size)
-    slots = at_a_time or (max(1, (os.cpu_count() or 1) // threads) if device.type == "cpu" else 1)
+    here = (os.cpu_count() or 1) // threads if device.type == "cpu" else count_gpus() * slots_per_gpu()
+    slots = at_a_time or max(1, here)
     where = f"{describe(device)['device']}, {slots} run(s) at a time, {threads} thread(s) each"
     return (
         f"{study.config.name}: {len(missing)} of {len(study.specs)} runs are missing; "

@@ -88,7 +88,7 @@ def test_the_ledger_is_printed_with_its_sources(repository):
     rows = {row[0]: row[1:] for row in ledger_rows(project.datasets, project.methods, "cifar10", "sym40")}
     assert len(rows) == len(project.methods)
     assert rows["NRD"] == ("0.1", "0.0005", "pi [0.2, 0.6, 0.2]", "NRD paper, Table 5")
-    rows = {row[0]: row[1:] for row in ledger_rows(project, "cifar100", "sym50")}
+    rows = {row[0]: row[1:] for row in ledger_rows(project.datasets, project.methods, "cifar100", "sym50")}
     assert rows["GJS"][2] == "pi1 0.5" and "50 % without giving settings: those of 40 %" in rows["GJS"][3]
-    rows = {row[0]: row[1:] for row in ledger_rows(project, "cifar10", "worst")}
+    rows = {row[0]: row[1:] for row in ledger_rows(project.datasets, project.methods, "cifar10", "worst")}
     assert rows["GJS"][2] == "pi1 0.9" and "symmetric noise at the nearest rate" in rows["GJS"][3]

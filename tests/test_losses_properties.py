@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
-from test_losses import CASES, K, N, draw, every_loss, ref_divergence
 
 from nrd.losses import GeneralizedJensenShannon, JensenShannon, NRDLoss, js_divergence
+from tests.test_losses import CASES, K, N, draw, every_loss, ref_divergence
 
 
 def test_js_tends_to_cross_entropy_for_small_pi1():

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
-from test_losses import CASES, K, N, draw, every_loss, finite_differences, soft_labels, tensors
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
@@ -26,6 +25,7 @@ from nrd.losses import (
     SymmetricCrossEntropy,
     js_divergence,
 )
+from tests.test_losses import CASES, K, N, draw, every_loss, finite_differences, soft_labels, tensors
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 

@@ -61,7 +61,9 @@ def test_a_tenth_method_takes_one_python_and_one_yaml_file(project, nrd):
 
     fresh = Project(root)
     ((name, spec),) = fresh.study("mine").specs.items()
-    assert ("Small loss", "0.05", "0.0001", "share 0.5", "this test") in ledger_rows(fresh, "digits", "sym40")
+    assert ("Small loss", "0.05", "0.0001", "share 0.5", "this test") in ledger_rows(
+        fresh.datasets, fresh.methods, "digits", "sym40"
+    )
     prepare_run(fresh, spec)
     nrd("train", "--study", "mine", "--device", "cpu")
     assert 0 < evaluate_run(name, fresh.layout)["test_accuracy_last"] < 1

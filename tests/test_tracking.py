@@ -128,7 +128,7 @@ def test_a_finished_run_arrives_whole(layout, spec):
     assert run.info.status == "FINISHED"
     assert run.info.run_name == spec.name.removeprefix("digits.")
     assert run.data.params["optimization.learning_rate"] == "0.05"
-    assert run.data.params["method.hyperparameters.pi"] == "[0.3, 0.4, 0.3]"
+    assert run.data.params["method.hyperparameters.pi"] == str(spec.method.hyperparameters["pi"])
     expected = {"dataset": "digits", "noise": "sym40", "noise_rate": "0.4", "method": "nrd", "seed": "1"}
     expected |= {"studies": "demo", "git_commit": "abc", "device": "a processor", "host": os.uname().nodename}
     assert expected.items() <= run.data.tags.items()

@@ -194,6 +194,6 @@ def _save(rows: list[dict[str, Any]], output: Path | None, device: str) -> None:
 
     machine = describe(torch.device(device))
     machine.pop("host")  # says nothing about speed
-    measured = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": ["nrd", *sys.argv[1:]]}
+    measured = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": " ".join(["nrd", *sys.argv[1:]])}
     write_text(output, json.dumps({**measured, "machine": machine, "rows": rows}, indent=2) + "\n")
     print(f"written to {output}")

@@ -12,9 +12,12 @@ from nrd.methods.base import Context
 from nrd.randomness import generator
 from nrd.spec import RunSpec
 from nrd.training.batches import make_batches
-from nrd.training.build import build_method, build_network, build_optimizer, build_views, training_step
+from nrd.training.build import build_method, build_network, build_optimizer, build_views
+from nrd.training.step import Step, wants_compilation
 
 CPU_BATCH = 16
+# Compiling, then recording CUDA graphs, takes the first few steps.
+COMPILED_WARM_UP = 4
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def cost_key(spec: RunSpec) -> str:
 
 
 def measure(spec: RunSpec, device: torch.device, seconds: float = 2.0) -> Cost:
-    """Time the run's own step on random images, after one step of warming up.
+    """Time the run's own step on random images, after warming up.
 
     A CPU's time grows with the images, so there small batches do, and the paper's step need not take half a minute.
 
@@ -57,17 +60,18 @@ def measure(spec: RunSpec, device: torch.device, seconds: float = 2.0) -> Cost:
     optimizer, (views, plain) = build_optimizer(spec, method), build_views(spec, device)
     context = Context(device, 0, 1, 8, batch)
     method.train()
-    steps, began, epoch = 0, 0.0, 0
-    while not steps or time.perf_counter() - began < seconds:
+    step = Step(method, optimizer, context, spec.precision, wants_compilation("auto", method, device))
+    warm_up = COMPILED_WARM_UP if step.compiled else 1
+    steps, began, epoch = -warm_up, 0.0, 0
+    while steps <= 0 or time.perf_counter() - began < seconds:
         order = method.epoch_order(context, len(part), generator(0, epoch))
         for made, _ in make_batches(part, order, views, method.view_counts, (0, epoch), batch):
-            training_step(method, optimizer, context, made, spec.precision)
+            step(made)
             _wait(device)
-            if not began:  # the first step only warms up
-                began = time.perf_counter()
-                continue
             steps += 1
-            if time.perf_counter() - began >= seconds:
+            if steps <= 0:
+                began = time.perf_counter()
+            elif time.perf_counter() - began >= seconds:
                 break
         epoch += 1
     per_image = (time.perf_counter() - began) / steps / batch
