@@ -4,7 +4,7 @@ import pandas as pd
 
 from nrd.files import write_text
 from nrd.layout import Layout
-from nrd.report import paired, settings, webvision
+from nrd.report import chosen, paired, settings, webvision
 from nrd.report.results import write_csv
 from nrd.report.titles import Titles
 from nrd.study import Study
@@ -22,6 +22,12 @@ def write_extras(study: Study, layout: Layout, results: pd.DataFrame, titles: Ti
     write_csv(folder / settings.LEDGER, ledger)
     write_text(folder / "ledger.md", settings.markdown(ledger))
     write_text(folder / "ledger.tex", settings.latex(ledger))
+    choices = chosen.chosen_table(results, ledger)
+    for name in (chosen.CHOSEN, "chosen.md"):
+        (folder / name).unlink(missing_ok=True)
+    if len(choices):
+        write_csv(folder / chosen.CHOSEN, choices)
+        write_text(folder / "chosen.md", chosen.markdown(choices))
     for suffix in SUFFIXES:  # of an earlier build: the study may have had other datasets then
         (folder / f"webvision{suffix}").unlink(missing_ok=True)
     table = webvision.webvision_table(layout) if webvision.wanted(study) else None

@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from nrd.report import cost, paired, render, settings, webvision
+from nrd.report import chosen, cost, paired, render, settings, webvision
 from nrd.report.context import Context, Section, fragment
 from nrd.report.results import read_csv
 
@@ -36,6 +36,18 @@ def ledger(context: Context) -> Section | None:
     html += fragment("groups.html.j2", summary=f"{len(table)} settings", heads=heads, groups=groups, left=(3, 4, 5))
     files = context.existing(*(f"ledger{suffix}" for suffix in (".csv", ".md", ".tex")))
     return Section("ledger", "Hyper-parameters", html, files)
+
+
+def search(context: Context) -> Section | None:
+    """What a search chose."""
+    if not context.existing(chosen.CHOSEN):
+        return None
+    table = read_csv(context.folder / chosen.CHOSEN, settings.TEXT)
+    groups = [("All cells", [chosen.printed(row) for row in table.itertuples()])]
+    html = fragment("text.html.j2", texts=[chosen.NOTE])
+    summary = f"{len(table)} choices"
+    html += fragment("groups.html.j2", summary=summary, heads=chosen.HEADS, groups=groups, left=(1, 2, 5))
+    return Section("search", "What the search chose", html, context.existing(chosen.CHOSEN, "chosen.md"))
 
 
 def pairs(context: Context) -> Section | None:

@@ -153,6 +153,7 @@ SECTIONS: list[Callable[[Context], Section | None]] = [
     accuracy,
     comparison,
     further.imagenet,
+    further.search,
     further.pairs,
     curves,
     memorisation,
