@@ -5,15 +5,15 @@ import math
 import pandas as pd
 
 from nrd.report.render import DASH, escape_markdown
-from nrd.report.settings import KEYS, TEXT
+from nrd.report.settings import KEYS
 
 CHOSEN = "chosen.csv"
 CRITERION = "validation_accuracy_last"
 CELL = [key for key in KEYS if key != "variant"]
 NUMBERS = ("tried", "planned", "validation_percent", "test_percent")
 NOTE = (
-    "Of the variants tried, the one with the best accuracy on the noisy validation part after the last epoch (mean over "
-    "seeds; the first of equals), its test accuracy, which had no say, and beside it what the paper's Table 5 has."
+    "Of the variants tried, the one with the best accuracy on the noisy validation part after the last epoch (mean "
+    "over seeds; the first of equals), its test accuracy, which had no say, and beside it what the paper's Table 5 has."
 )
 
 
