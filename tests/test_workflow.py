@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -164,9 +165,10 @@ def test_snakemake_lint_is_clean(finished):
     assert "good condition" in snakemake(finished, "--lint").stderr
 
 
-def test_paper_without_a_gpu_says_first_what_it_costs(finished, tmp_path):
-    """`announce` asks for an estimate only for the paper's grid; the estimate itself is a sentence with a duration."""
+def test_an_estimate_says_what_is_missing_and_for_how_long(finished, tmp_path):
+    """The sentence that the workflow prints before the paper's grid starts without a GPU, for a smaller study."""
     folder = tmp_path / "copy"
     shutil.copytree(finished, folder, symlinks=True)
     process = call(folder, sys.executable, "-m", "nrd", "estimate", "smoke", "--seconds", "0")
-    assert "smoke: 3 of 3 runs are missing; on this machine" in process.stdout
+    sentence = r"smoke: 3 of 3 runs are missing; on this machine \(.+\) they take about [\d.]+ (seconds|minutes|hours)"
+    assert re.match(sentence, process.stdout)
