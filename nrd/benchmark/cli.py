@@ -28,7 +28,7 @@ def augment(
     threads: Threads = 1,
     output: Output = None,
 ) -> None:
-    """Compare the views with torchvision's transforms, image by image: images per CPU-second."""
+    """Compare the views with torchvision's transforms image by image, and kornia's if it is installed."""
     import torch
 
     torch.set_num_threads(threads)

@@ -1,19 +1,18 @@
-"""From a spec to what trains: method with its networks, optimiser, views, and one step of them."""
+"""From a spec to what trains: method with its networks, optimiser and views."""
 
 import os
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nrd.augment import create_view
 from nrd.augment.views import View
-from nrd.methods.base import Batch, Context, Method
+from nrd.methods.base import Method
 from nrd.methods.registry import create_method
 from nrd.models import create_model
 from nrd.randomness import generator
 from nrd.spec import RunSpec, SpecError
-from nrd.training.step import Step
 
 
 def pick_device(name: str) -> torch.device:
@@ -90,10 +89,3 @@ def build_views(spec: RunSpec, device: torch.device) -> tuple[dict[str, View], V
         for role, view in spec.method.views.items()
     }
     return views, create_view("none", dataset.mean, dataset.std).to(device)
-
-
-def training_step(
-    method: Method, optimizer: torch.optim.SGD, context: Context, batch: Batch, precision: str
-) -> dict[str, Tensor]:
-    """Take one eager step: losses, gradients, update, hook."""
-    return Step(method, optimizer, context, precision)(batch)
