@@ -6,7 +6,7 @@ from torch import Tensor
 from nrd.augment import _spaces
 from nrd.augment._geometric import Interpolation
 from nrd.augment._operations import NO_OPERATION, Draw, Operations
-from nrd.augment._tensors import Fill, blocks, check_images, truncate
+from nrd.augment._tensors import Fill, blocks, check_images, send, truncate
 
 LONGEST_RANDOM_CHAIN = 3
 
@@ -43,8 +43,8 @@ class _Chains:
         pool, last = self.operations.run(
             images, start, draw["operation"].flatten(0, 1), draw["magnitude"].flatten(0, 1)
         )
-        last = last.to(images.device, non_blocking=True).view(-1, self.width)
-        weights = draw["weights"].to(images.device, non_blocking=True)[..., None, None, None]
+        last = send(last, images.device).view(-1, self.width)
+        weights = send(draw["weights"], images.device)[..., None, None, None]
         for block in blocks(images):
             # Product and sum stay two kernels, so that the sum is rounded as in the definition.
             mixed = images[block].to(weights.dtype).mul_(weights[block, 0])

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nrd.augment._tensors import Fill, blocks, check_images, fill_colour, truncate
+from nrd.augment._tensors import Fill, blocks, check_images, fill_colour, send, truncate
 
 Interpolation = Literal["nearest", "bilinear", "bilinear_fast"]
 Matrix = tuple[float, float, float, float, float, float]
@@ -85,7 +85,7 @@ def _scaled_places(coefficients: Tensor, height: int, width: int) -> tuple[Tenso
 
 def _nearest_map(matrices: list[Matrix], height: int, width: int, device: torch.device) -> dict[str, Tensor]:
     """Return for each matrix the flat index of the nearest pixel and whether it is inside, both ``(M, H·W)``."""
-    coefficients = torch.tensor(matrices, dtype=torch.float64).to(device, non_blocking=True)
+    coefficients = send(torch.tensor(matrices, dtype=torch.float64), device)
     scaling = [b == d == 0 for _, b, _, d, _, _ in matrices]
     if all(scaling):
         column, row = _scaled_places(coefficients, height, width)
@@ -93,7 +93,7 @@ def _nearest_map(matrices: list[Matrix], height: int, width: int, device: torch.
         column, row = _fixed_places(coefficients, height, width)
         stepped = [flag and not _is_translation(matrix) for flag, matrix in zip(scaling, matrices, strict=True)]
         if any(stepped):
-            chosen = torch.tensor(stepped).to(device, non_blocking=True).view(-1, 1, 1)
+            chosen = send(torch.tensor(stepped), device).view(-1, 1, 1)
             scaled_column, scaled_row = _scaled_places(coefficients, height, width)
             column, row = torch.where(chosen, scaled_column, column), torch.where(chosen, scaled_row, row)
     # The sign bit of v | (length − 1 − v) says that v is outside.
@@ -116,7 +116,7 @@ def _bilinear_map(
     The entry ``index00`` is the neighbour to the upper left, ``index01`` the one to its right; what an axis without
     interpolation would not use is left out.
     """
-    coefficients = torch.tensor(matrices, dtype=torch.float64).to(device, non_blocking=True)
+    coefficients = send(torch.tensor(matrices, dtype=torch.float64), device)
     a, b, c, d, e, f = coefficients[:, :, None, None].unbind(1)
     x = torch.arange(width, dtype=torch.float64, device=device) + 0.5
     y = torch.arange(height, dtype=torch.float64, device=device).unsqueeze(-1) + 0.5
@@ -194,7 +194,7 @@ def _parts(
             start += length
         return
     maps = _maps(matrices, *shape)
-    chosen = torch.tensor(which).to(images.device, non_blocking=True)
+    chosen = send(torch.tensor(which), images.device)
     for block in blocks(images):
         yield block, {key: value.index_select(0, chosen[block]) for key, value in maps.items()}
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nrd.augment import functional as F
 from nrd.augment._geometric import Interpolation
-from nrd.augment._tensors import Fill, blocks
+from nrd.augment._tensors import Fill, blocks, send
 
 Draw = dict[str, Tensor]
 NO_OPERATION = -1
@@ -67,7 +67,7 @@ class Operations:
             uint8 ``(N, C, H, W)``, in the order of the images; they are not changed themselves.
         """
         pool, last = self.run(images, torch.arange(len(images)), operation, magnitude, place)
-        return pool.index_select(0, last.to(images.device, non_blocking=True))
+        return pool.index_select(0, send(last, images.device))
 
     def run(
         self, images: Tensor, start: Tensor, operation: Tensor, magnitude: Tensor, place: Tensor | None = None
@@ -90,7 +90,7 @@ class Operations:
         pool = torch.empty(len(images) + len(chain), *images.shape[1:], dtype=torch.uint8, device=images.device)
         pool[: len(images)] = images
         results = pool[len(images) :]
-        source = source.to(images.device, non_blocking=True)
+        source = send(source, images.device)
         for step, name, part in groups:
             values = magnitude[chain[part], step]
             places = None if place is None else place[chain[part], step]

@@ -16,16 +16,20 @@ from nrd.spec import RunSpec, SpecError
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is the GPU where there is one.
+    """Return the device of that name, and make a numbered GPU this process's own; ``auto`` is the GPU if there is one.
 
     Raises:
-        SpecError: CUDA was asked for and is not there.
+        SpecError: CUDA, or the GPU of that number, was asked for and is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SpecError(f"device {name!r}: CUDA is not available here; use cpu or auto")
+    if device.type == "cuda" and device.index is not None:
+        if device.index >= (number := torch.cuda.device_count()):
+            raise SpecError(f"device {name!r}: there are {number} GPU(s), counted from 0")
+        torch.cuda.set_device(device)  # or pinned memory and graphs would make a context on GPU 0 as well
     return device
 
 
@@ -47,6 +51,9 @@ def set_kernels(deterministic: bool) -> None:
         # Read when cuBLAS starts; without it, its matrix products refuse to be deterministic.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+        from torch._inductor import config
+
+        config.deterministic = True  # or each process chooses by trial how compiled kernels split their sums
 
 
 def build_method(
