@@ -1,5 +1,6 @@
 """Benchmarks measure what they say: the two ways compute the same step, and the numbers add up. No time is asserted."""
 
+import importlib.util
 import json
 import shutil
 
@@ -7,7 +8,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from nrd.benchmark import agreement, slots, train
+from nrd.augment import create_view
+from nrd.benchmark import agreement, augment, slots, train
 from nrd.benchmark.cli import app
 from nrd.benchmark.ours import Ours
 from nrd.benchmark.peak import Traffic
@@ -163,6 +165,22 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path):
     content = json.loads(output.read_text())
     assert content["rows"][0]["view"] == "crop"
     assert content["machine"]["torch"] == torch.__version__ and "host" not in content["machine"]
+
+
+def test_kornia_is_measured_where_it_is_installed_and_has_the_view(monkeypatch):
+    real, found = importlib.util.find_spec, importlib.util.find_spec("kornia") is not None
+    row = augment.measure(["crop"], batch=8, seconds=0.0)[0]
+    assert ("kornia" in row) == found
+    if found:
+        images = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
+        assert augment.kornia_pipeline("none")(images).shape == images.shape
+        plain = create_view("none", augment.MEAN, augment.STD)(images, {})
+        assert torch.allclose(augment.kornia_pipeline("none")(images), plain, atol=1e-5)
+    assert augment.kornia_pipeline("augmix") is None
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "kornia" else real(name, *rest)
+    )
+    assert augment.kornia_pipeline("crop") is None
 
 
 @pytest.mark.parametrize(
