@@ -4,7 +4,7 @@ from nrd.layout import Layout
 from nrd.report.analyses import analyse_runs, write_notes
 from nrd.report.confusion import draw_confusion, write_classes, write_confusion
 from nrd.report.people import NAME, People, write_people
-from nrd.report.reliability import draw_reliability, write_reliability
+from nrd.report.reliability import draw_reliability, write_errors, write_reliability
 from nrd.report.titles import read_titles
 from nrd.study import Study
 
@@ -14,7 +14,9 @@ def write_analyses(study: Study, layout: Layout) -> None:
     folder, titles = layout.report(study.config.name), read_titles(study, layout)
     people = People(study, layout)
     analysed, left_out = analyse_runs(study, layout, people)
-    draw_reliability(write_reliability(study, layout, analysed, titles), folder / "reliability")
+    reliability = write_reliability(study, layout, analysed, titles)
+    draw_reliability(reliability, folder / "reliability")
+    write_errors(reliability, folder / "calibration")
     confusion = write_confusion(study, layout, analysed, titles)
     draw_confusion(confusion, folder / "confusion", titles.classes)
     write_classes(study, layout, analysed, titles)
