@@ -7,6 +7,7 @@ answer; :mod:`nrd.report.diagram` draws it.
 import itertools
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nrd.catalogue import VIEWS
 from nrd.files import write_text
@@ -14,6 +15,9 @@ from nrd.layout import Layout
 from nrd.report.titles import Titles
 from nrd.spec import MethodSpec, TeacherSpec, ViewSpec
 from nrd.study import Study
+
+if TYPE_CHECKING:
+    from nrd.methods.base import Method
 
 ARCHITECTURE = "architecture.json"
 STUDENT, TEACHER = "student", "teacher"
@@ -23,9 +27,10 @@ def write_architecture(study: Study, layout: Layout, titles: Titles) -> Path:
     """Write ``architecture.json``: a list of graphs, empty where no method of the study has a teacher.
 
     A graph has ``title`` (the first line of the study that it stands for) and ``lines`` (all of them); ``nodes`` with
-    ``id``, ``kind`` (input, view, network, prediction, label, loss), ``role``, ``text``, ``count`` and, of networks,
-    ``form`` (student, ema, self, frozen); ``edges`` with ``source``, ``target`` and ``kind``: forward, stopped
-    (forward only: no gradient comes back), gradient, average (of weights) or shared (the same weights).
+    ``id``, ``kind`` (input, view, network, prediction, label, loss), ``role``, ``text``, ``count`` and ``form`` (of a
+    network: student, ema, self or frozen; of the loss: what it compares); ``edges`` with ``source``, ``target`` and
+    ``kind``: forward, stopped (forward only: no gradient comes back), gradient, average (of weights) or shared (the
+    same weights).
     """
     graphs: dict[str, dict] = {}
     for run in study.runs:
@@ -63,7 +68,7 @@ def declared_graph(spec: MethodSpec, root: Path = Path()) -> dict[str, list[dict
         edges += _path(TEACHER, stopped) if stopped else [*_path(TEACHER), *_back(TEACHER)]
         relation = {"ema": "average", "self": "shared"}.get(teacher.kind)
         edges += [_edge(f"{STUDENT} network", f"{TEACHER} network", relation)] if relation else []
-    nodes += [_node("label", "label", text="given label"), _node("loss", "loss", text=type(method.loss).__name__)]
+    nodes += [_node("label", "label", text="given label"), _loss(method, teacher is not None)]
     return {"nodes": nodes, "edges": edges}
 
 
@@ -91,6 +96,12 @@ def _teacher(spec: TeacherSpec) -> dict[str, str]:
     }[spec.kind]
     statistics = "" if spec.kind == "frozen" or spec.batch_norm == "train" else ", running BatchNorm statistics"
     return {"text": text + statistics, "form": spec.kind}
+
+
+def _loss(method: "Method", taught: bool) -> dict:
+    """What is compared, and the class that compares it; a method without a loss of its own goes by its own name."""
+    name = type(getattr(method, "loss", method)).__name__
+    return _node("loss", "loss", text=name, form="y, y_s, y_t" if taught else "y, y_s")
 
 
 def _node(name: str, kind: str, role: str = "", text: str = "", count: int = 1, form: str = "") -> dict:

@@ -105,7 +105,7 @@ def _node(ax: Axes, node: dict, place: tuple[float, float]) -> None:
 def _texts(node: dict) -> tuple[str, str]:
     """Return a box's name and what stands below it."""
     if node["kind"] == "loss":
-        return "$L(y, y_s, y_t)$", plain(node["text"])
+        return f"$L({node['form']})$", plain(node["text"])
     weights = "θ" if node["form"] in ("student", "self") else "φ"
     times = f" ×{node['count']}" if node["count"] > 1 else ""
     if node["kind"] == "view":

@@ -9,7 +9,7 @@ from nrd.layout import Layout
 from nrd.report.titles import Titles
 
 LINE = ["table", "dataset", "noise", "variant", "method"]
-MLFLOW = "mlflow.json"  # in a study's folder; written by `nrd track --sync`
+MLFLOW = "mlflow.json"  # in a study's folder: nrd.training.tracking.pages writes it
 Links = list[tuple[str, list[tuple[str, str]]]]
 
 
@@ -43,6 +43,8 @@ def read_addresses(study: str, layout: Layout) -> dict[str, str]:
     try:
         content = json.loads((layout.study(study) / MLFLOW).read_text(encoding="utf-8"))
         server = content["server"].rstrip("/")
+        if not server.startswith(("http://", "https://")):
+            return {}
         return {run: f"{server}/#/{path}" for run, path in content["runs"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
