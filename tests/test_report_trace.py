@@ -19,7 +19,6 @@ from nrd.study import Project
 from nrd.training.loop import TrainingFailed
 from tests.conftest import train_run
 
-VOID = {"meta", "br", "img", "link", "hr"}
 NAN = {"name": "nan", "title": "a rate far too high", "settings": {"learning_rate": 1e20}}
 DEFAULT = {"name": "default", "title": "as it is"}
 
@@ -44,7 +43,9 @@ class Sections(HTMLParser):
                 self.ids[attributes["id"]] = self.tables[self._section][-1][-1]
         elif tag in ("td", "th"):
             self._cell = ""
-        elif tag == "a":
+        elif tag in ("small", "li") and self._cell is not None:  # on lines of their own
+            self._cell += " "
+        if tag == "a":
             self.links.setdefault(self._section, []).append(attributes["href"])
 
     def handle_endtag(self, tag):
@@ -119,7 +120,7 @@ def test_cells_are_means_over_the_histories(traced):
 
 
 def test_cells_and_figures_lead_to_their_runs_and_these_to_their_folders(traced):
-    layout, runs, folder, page = traced
+    _, runs, folder, page = traced
     finished = [runs[method, "default", seed].name for method in ("ce", "nrd") for seed in (1, 2)]
     assert page.links["accuracy"][:4] == [f"#run-{name}" for name in finished]
     lines = [f"#run-{runs[method, 'default', 1].name}" for method in ("ce", "nrd")]
@@ -186,7 +187,7 @@ def test_settings_and_costs_are_those_of_the_runs(traced):
 
 
 def test_what_is_missing_failed_or_no_number_is_named(traced):
-    layout, runs, folder, _ = traced
+    _, runs, folder, _ = traced
     text = (folder / "index.html").read_text()
     top = text[: text.index("<nav")]
     assert "<strong>4 of 12</strong>" in top
@@ -194,7 +195,7 @@ def test_what_is_missing_failed_or_no_number_is_named(traced):
     failed = runs["ce", "nan", 1].name
     assert re.search(rf"<code>{failed}</code><br>the loss is not finite in epoch 1, first at step \d+", top)
     for key, spec in runs.items():
-        if key[1] == "nan" and key != ("ce", "nan", 1) or key[2] == 3:
+        if key != ("ce", "nan", 1) and (key[1] == "nan" or key[2] == 3):
             assert f"<code>{spec.name}</code> not run yet" in top
     spoiled = runs["nrd", "default", 2].name
     absent = text[text.index('<section id="absent">') :].split("</section>")[0]
@@ -208,8 +209,7 @@ def test_every_table_and_figure_has_its_files(traced):
         assert {f"{table}.csv", f"{table}.md", f"{table}.tex"} <= files, table
     for figure in ("curves", "memorisation", "reliability", "confusion", "architecture", "variants"):
         assert {f"{figure}.png", f"{figure}.svg"} <= files, figure
-        section = {"memorisation": "memorisation"}.get(figure, figure)
-        data = [link for link in page.links[section] if link.endswith((".csv", ".json"))]
+        data = [link for link in page.links[figure] if link.endswith((".csv", ".json"))]
         assert data and set(data) <= files
     linked = {link for links in page.links.values() for link in links if not link.startswith(("#", ".."))}
     assert linked <= files
