@@ -175,15 +175,16 @@ def report(
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="results, tables, figures or page; without it all of them, in this order."),
     ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Report on whatever runs are finished.")] = False,
     root: Root = HERE,
 ) -> None:
-    """Build a study's results.csv, tables, figures and page from whatever runs are finished."""
+    """Build a study's results.csv, tables, figures and page from its finished runs."""
     from nrd.report import PARTS, build
 
     project = Project(root)
     if unknown := set(part or []) - set(PARTS):
         raise SpecError(f"--part: there is no {', '.join(sorted(unknown))}; allowed: {', '.join(PARTS)}")
-    print(build(project.study(study), project.layout, tuple(part or PARTS)))
+    print(build(project.study(study), project.layout, tuple(part or PARTS), partial))
 
 
 @runs_app.command("list")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from nrd.layout import Layout
+from nrd.report.links import read_addresses
 from nrd.spec import RunSpec
 from nrd.training.lock import run_lock
 from nrd.training.outputs import to_csv
@@ -170,6 +171,26 @@ def test_many_runs_are_looked_up_at_once(layout, specs, monkeypatch):
     monkeypatch.setattr(mlflow.MlflowClient, "search_runs", lambda *a, **k: calls.append(1) or search(*a, **k))
     assert len(sync(layout, known_runs(layout)).unchanged) == 4
     assert len(calls) == 1
+
+
+def test_a_study_is_told_where_its_runs_are_shown(layout, specs):
+    for spec in specs[:2]:
+        write_finished(layout, spec, history(2))
+    file = layout.study("tiny") / "mlflow.json"
+    for _ in range(2):  # new, then up to date
+        file.unlink(missing_ok=True)
+        sync(layout, [spec.name for spec in specs], study="tiny")
+        content = json.loads(file.read_text())
+        pages = {spec.name: find(layout, spec).info for spec in specs[:2]}
+        assert content["server"] == "http://127.0.0.1:5000"
+        assert content["runs"] == {
+            name: f"experiments/{info.experiment_id}/runs/{info.run_id}" for name, info in pages.items()
+        }
+    sync(layout, [specs[0].name])
+    assert json.loads(file.read_text()) == content
+    assert read_addresses("tiny", layout)[specs[0].name].startswith("http://127.0.0.1:5000/#/experiments/")
+    file.write_text('{"server": "javascript:alert(1)//", "runs": {"x": "y"}}')
+    assert read_addresses("tiny", layout) == {}
 
 
 def test_studies_add_up(layout, spec):

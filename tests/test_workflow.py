@@ -101,6 +101,27 @@ def test_runs_are_in_mlflow(finished):
         assert [m.step for m in client.get_metric_history(run.info.run_id, "epoch/test_accuracy")] == [1, 2]
 
 
+def test_the_page_leads_to_each_runs_page_in_mlflow(finished):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("digits").experiment_id
+    page = (finished / "results/reports/tiny/index.html").read_text()
+    rows = dict(re.findall(r'<tr id="run-([^"]+)">(.*?)</tr>', page))
+    assert len(rows) == 4
+    for run in client.search_runs([experiment]):
+        address = f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run.info.run_id}"
+        assert f'<a href="{address}">' in rows[run.data.tags["nrd.run"]]
+
+
+def test_snakemakes_own_report_has_the_results(finished, tmp_path):
+    snakemake(finished, "tiny", "--report", str(tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text()
+    for file in ("index.html", "accuracy.csv", "curves.svg", "memorisation.svg", "architecture.svg"):
+        assert f"results/reports/tiny/{file}" in text, file
+    assert "Mislabeled training images that the network predicts" in text  # a caption
+
+
 def test_nothing_is_done_twice(finished):
     assert planned(finished, "tiny") == {}
 

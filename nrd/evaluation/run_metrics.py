@@ -42,7 +42,7 @@ def evaluate_run(name: str, layout: Layout) -> dict:
             prefix = "" if network == "student" else f"{network}_"
             result |= {f"{prefix}{key}": value for key, value in _test(network, predictions).items()}
             result |= {f"{prefix}{key}": value for key, value in _train(network, predictions).items()}
-    _check_agreement(result, folder)
+    _check_agreement(result, _ties(predictions["student_test"]), folder)
     result["actual_noise_rate"] = float(np.mean(predictions["train_true"] != predictions["train_given"]))
     result |= _machine(folder / "machine.json")
     write_text(folder / "metrics.json", json.dumps(result, indent=2) + "\n")
@@ -113,9 +113,15 @@ def _train(network: str, predictions: dict[str, np.ndarray]) -> dict[str, float]
     return result
 
 
-def _check_agreement(result: dict, folder: Path) -> None:
-    """History and predictions tell of the same network: float16 may turn a few ties, not more."""
-    if abs(result["test_accuracy_last"] - result["test_accuracy"]) > 0.005:
+def _ties(probabilities: np.ndarray) -> float:
+    """Share of images whose two most likely classes were rounded to the same probability: either may come out."""
+    two = np.partition(probabilities, -2, axis=1)[:, -2:]
+    return float(np.mean(two[:, 0] == two[:, 1]))
+
+
+def _check_agreement(result: dict, ties: float, folder: Path) -> None:
+    """History and predictions tell of the same network: float16 turns ties, of which young networks have many."""
+    if abs(result["test_accuracy_last"] - result["test_accuracy"]) > 0.005 + ties:
         raise SpecError(
             f"{folder}: history.csv ends at test accuracy {result['test_accuracy_last']:.4f}, predictions.npz gives "
             f"{result['test_accuracy']:.4f}; the files are not of one run: delete the folder to train it again"

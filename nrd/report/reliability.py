@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 
 from nrd.evaluation.calibration import BINS, pool
 from nrd.layout import Layout
-from nrd.report.analyses import TEXT, Analysed, conditions, described, lines, shown
+from nrd.report.analyses import LINE, TEXT, Analysed, conditions, described, lines, shown
+from nrd.report.plain import write_plain
 from nrd.report.published import read_published_ece
+from nrd.report.render import decimals
 from nrd.report.results import read_csv, write_csv
 from nrd.report.style import COLOURS, INK, PAPER, empty, plain, save, styled
 from nrd.report.titles import Titles
@@ -59,6 +61,38 @@ def read_reliability(path: Path) -> pd.DataFrame:
     return read_csv(path, TEXT)
 
 
+ERRORS_NOTE = (
+    "ECE, as a share: mean gap between accuracy and mean confidence in 15 bins, as usually defined; mid-point: in 10 "
+    "bins and to the bin's middle, as in a working code of two of the paper's authors. Both are means over seeds of "
+    "each network's own error. The paper does not say which definition its numbers follow."
+)
+
+
+def errors_table(table: pd.DataFrame) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
+    """Return heads and, for each dataset and noise, rows of the calibration errors as they are printed."""
+    heads = ["Method", "Seeds", "ECE", "ECE, mid-points", "Published"]
+    groups = []
+    for title, part in conditions(table):
+        firsts = part.drop_duplicates(["variant", "method"])  # errors are the same in all rows of a line
+        groups.append((title, [_printed(line) for line in firsts.itertuples()]))
+    if table["published_ece"].isna().all():
+        heads, groups = heads[:-1], [(title, [row[:-1] for row in rows]) for title, rows in groups]
+    return heads, groups
+
+
+def _printed(line: object) -> list[str]:
+    errors = [decimals(line.ece, 3), decimals(line.ece_midpoint, 3), decimals(line.published_ece, 2)]
+    return [line.title, str(line.n), *errors]
+
+
+def write_errors(data: Path, stem: Path) -> None:
+    """Write the calibration errors of ``reliability.csv`` as a table of their own: csv, md and tex."""
+    table = read_reliability(data)
+    columns = [*TEXT, "n", "ece", "ece_midpoint", "published_ece"]
+    write_csv(stem.with_suffix(".csv"), table.drop_duplicates(list(LINE))[columns])
+    write_plain(stem, ERRORS_NOTE, *errors_table(table))
+
+
 def draw_reliability(data: Path, stem: Path, methods: Iterable[str] | None = None) -> None:
     """Draw two diagrams side by side per dataset and noise.
 
@@ -90,7 +124,7 @@ def _figure(panels: list[tuple[str, pd.DataFrame]]) -> Figure:
             ax.set_ylabel("accuracy (%)")
         if place + columns >= len(panels):
             ax.set_xlabel("confidence (%)")
-    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=3)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=columns)
     return figure
 
 

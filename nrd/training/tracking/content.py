@@ -109,6 +109,8 @@ def _costs(record: Record) -> dict[str, float]:
     if not seconds:
         return {}
     costs = {"training/seconds": sum(seconds), "training/images_per_second": images / sum(seconds)}
+    energy = [row["energy_joules"] for row in record.timing if "energy_joules" in row]
+    costs |= {"training/energy_joules": sum(energy)} if len(energy) == len(record.timing) else {}
     return costs | ({"training/peak_memory_mib": max(memory)} if memory else {})
 
 

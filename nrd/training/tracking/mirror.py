@@ -11,6 +11,7 @@ from filelock import Timeout
 from nrd.layout import Layout
 from nrd.spec import RunSpec, SpecError
 from nrd.training.tracking import content
+from nrd.training.tracking.pages import page, write_pages
 from nrd.training.tracking.records import FINISHED, RUNNING, Record, digest, read_record
 from nrd.training.tracking.store import (
     TrackingError,
@@ -65,7 +66,8 @@ def sync(
         layout: Folders of the project.
         runs: Specs by name, or names alone.
         uri: The store; by default ``MLFLOW_TRACKING_URI`` or the project's own database.
-        study: The study in whose name this is done; it joins the runs' tag ``studies``.
+        study: The study in whose name this is done; it joins the runs' tag ``studies``, and its report is told where
+            MLflow shows them.
         artifacts: Whether to log the small files of finished runs, too.
 
     Returns:
@@ -82,6 +84,8 @@ def sync(
             getattr(summary, mirror.write(name, spec, study)).append(name)
         except SpecError as error:
             summary.failed[name] = first_line(error)
+    if study:
+        write_pages(layout, study, mirror.pages, mirror.uri)
     return summary
 
 
@@ -93,6 +97,7 @@ class Mirror:
         self.project = project_id(layout)
         self.lock = store_lock(layout, uri)
         self.client = open_client(layout, uri)
+        self.pages: dict[str, str] = {}  # of the runs seen, by name
         self._experiments: dict[str, str] = {}
         self._prefetched: dict[str, dict[str, list[Run]]] = {}  # by dataset and name
 
@@ -109,6 +114,7 @@ class Mirror:
         if self.prefetch:
             known, surplus = self._choose(self._look_ahead(record), record)
             if known is not None and not surplus and not RunWriter(self, record, study, known).pending():
+                self.pages[name] = page(known.info.experiment_id, known.info.run_id)
                 return "unchanged"
         with self._answering(), self.lock:
             record = read_record(self.layout, name, record.spec)  # others may have mirrored a newer state by now
@@ -117,7 +123,10 @@ class Mirror:
             found, surplus = self._choose(self._search(record.spec.dataset.name, name), record)
             for run in surplus:
                 self.client.delete_run(run.info.run_id)
-            return RunWriter(self, record, study, found).write()
+            writer = RunWriter(self, record, study, found)
+            done = writer.write()
+            self.pages[name] = page(writer.remote.info.experiment_id, writer.run_id)
+            return done
 
     def _look_ahead(self, record: Record) -> "list[Run]":
         """Return the MLflow runs of a name from one search over its whole experiment."""

@@ -6,6 +6,7 @@ import sys
 from typing import NoReturn
 
 from nrd.layout import Layout
+from nrd.training.tracking.pages import HOST, PORT
 from nrd.training.tracking.store import (
     ENVIRONMENT,
     URI_VARIABLE,
@@ -18,7 +19,7 @@ from nrd.training.tracking.store import (
 )
 
 
-def open_ui(layout: Layout, host: str = "127.0.0.1", port: int = 5000, uri: str | None = None) -> NoReturn:
+def open_ui(layout: Layout, host: str = HOST, port: int = PORT, uri: str | None = None) -> NoReturn:
     """Become MLflow's web server, until it is interrupted. Does not return.
 
     Only this machine can reach it unless another ``host`` is given.
