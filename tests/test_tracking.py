@@ -13,6 +13,7 @@ import time
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nrd.layout import Layout
@@ -144,6 +145,25 @@ def test_a_finished_run_arrives_whole(layout, spec):
     files = {file.path for file in client(layout).list_artifacts(run.info.run_id)}
     assert files == {"spec.yaml", "history.csv", "timing.csv", "machine.json", "metrics.json", "log.txt"}
     assert (layout.root / "mlartifacts" / "digits").is_dir()
+
+
+def test_an_evaluated_run_shows_its_reliability_diagram(layout, spec, tmp_path):
+    """Drawn once the run is evaluated; damaged predictions take nothing else away."""
+    write_finished(layout, spec, history(EPOCHS), evaluated=False)
+    folder, generator = layout.run(spec.name), np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.ones(10), size=200).astype(np.float16)
+    labels = generator.integers(0, 10, 200)
+    np.savez_compressed(folder / "predictions.npz", student_test=probabilities, test_labels=labels)
+    sync(layout, [spec.name])
+    files = lambda: {file.path for file in client(layout).list_artifacts(find(layout, spec).info.run_id)}  # noqa: E731
+    assert "reliability.png" not in files() and "history.csv" in files()
+    (folder / "metrics.json").write_text(json.dumps({"run": spec.name, "test_accuracy_last": 0.5}))
+    assert sync(layout, [spec.name]).updated == [spec.name]
+    assert "reliability.png" in files()
+    path = client(layout).download_artifacts(find(layout, spec).info.run_id, "reliability.png", str(tmp_path))
+    content = Path(path).read_bytes()
+    assert content.startswith(b"\x89PNG") and len(content) < 60_000
+    assert sync(layout, [spec.name]).unchanged == [spec.name]
 
 
 def test_syncing_twice_changes_nothing(layout, specs):
