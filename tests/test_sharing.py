@@ -1,9 +1,13 @@
 """Sharing with DVC as docs/sharing.md describes it: several clones, one remote, and nothing trained twice or lost."""
 
 import json
+import os
 import re
 import shutil
+import socket
+import subprocess
 import sys
+import time
 
 import pytest
 import yaml
@@ -144,3 +148,42 @@ def test_runs_of_two_clones_are_united_through_the_remote(first, tmp_path):
     assert before.items() < united.items() and runs(theirs).items() < united.items()
     assert {name.split("/")[0] for name in united} == {name.split("/")[0] for name in before} | {other}
     assert "train" not in planned(third, "runs", "--config", "studies=demo,other")
+
+
+@pytest.fixture
+def s3(tmp_path, monkeypatch):
+    """Address of a local S3-compatible server with an empty bucket."""
+    boto3 = pytest.importorskip("boto3", reason="the extra `s3` is not installed")
+    pytest.importorskip("moto.server", reason="moto is not installed")
+    for key, value in {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{key}", value)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with (tmp_path / "s3.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        deadline = time.monotonic() + 120
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "s3.log").read_text()
+            time.sleep(0.2)
+        address = f"http://127.0.0.1:{port}"
+        boto3.client("s3", endpoint_url=address).create_bucket(Bucket="nrd")
+        yield address
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_s3_compatible_storage_is_a_remote(first, tmp_path, s3):
+    ours = clone_with_git(first, tmp_path / "ours")
+    shutil.copytree(first / ".dvc/cache", ours / ".dvc/cache")
+    dvc(ours, "remote", "add", "-d", "team", "s3://nrd/runs")
+    dvc(ours, "remote", "modify", "team", "endpointurl", s3)
+    dvc(ours, "push", "data/labels", "results/runs")
+    commit(ours, "remote")
+    theirs = clone_with_git(ours, tmp_path / "theirs")
+    assert "team" in dvc(theirs, "remote", "list").stdout
+    dvc(theirs, "pull", "data/labels", "results/runs")
+    assert runs(theirs) == runs(first)
