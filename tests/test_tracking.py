@@ -403,13 +403,18 @@ def test_parameters_are_typed_text(spec):
     assert "noise.label_set" not in content and all(isinstance(value, str) for value in content.values())
 
 
-def test_ui_serves_the_projects_store_on_loopback(layout, monkeypatch):
+def test_ui_serves_the_projects_store_on_loopback(layout, spec, monkeypatch, capsys):
+    write_finished(layout, spec, history(EPOCHS))
+    sync(layout, [spec.name])
+    number = find(layout, spec).info.experiment_id
     calls = []
     monkeypatch.setattr(ui_module.os, "execve", lambda *call: calls.append(call))
     open_ui(layout, port=0)
     (_, command, environment) = calls[0]
     assert command[1:4] == ["-m", "mlflow", "server"] and command[command.index("--host") + 1] == "127.0.0.1"
     assert environment["MLFLOW_BACKEND_STORE_URI"] == store_uri(layout)
+    view = f"/#/experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey=methods"
+    assert capsys.readouterr().err.splitlines()[1] == f"  digits: http://127.0.0.1:0{view}"
     with pytest.raises(TrackingError, match="http://server:5000 in a browser"):
         open_ui(layout, uri="http://server:5000")
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("Snakefile", "workflow", "profiles", "params", "nrd", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore")
 # A run of everything takes a minute: side by side with other tests it may take several.
 LIMIT = 540
+IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@localhost")
 
 
 def clone(folder):
@@ -33,8 +34,7 @@ def clone(folder):
 
 
 def git(folder, *arguments):
-    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return subprocess.run(["git", *IDENTITY, *arguments], cwd=folder, check=True, capture_output=True, text=True)
 
 
 def call(folder, *command, check=True, **environment):
