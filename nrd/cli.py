@@ -232,6 +232,23 @@ def show_run(run: Annotated[str, typer.Argument(help="Name of a run.")], root: R
     print(Project(root).find(run).to_yaml(), end="")
 
 
+@runs_app.command("merge")
+def merge(
+    sources: Annotated[list[Path], typer.Argument(help="Other clones, or folders of runs.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Look and verify, but copy nothing.")] = False,
+    root: Root = HERE,
+) -> None:
+    """Take over finished runs of other clones; nothing that is here is changed."""
+    from nrd.merge import merge_runs
+
+    merged = merge_runs(sources, Project(root).layout, dry_run)
+    print(f"would be merged: {merged}" if dry_run else str(merged))
+    for line in merged.remarks():
+        print(line, file=sys.stderr)
+    if merged.damaged:
+        raise SpecError(f"{len(merged.damaged)} damaged and left out, see above; the others are merged")
+
+
 @app.command()
 def hyperparameters(
     dataset: Annotated[str, typer.Option(help="Name in params/datasets.")],

@@ -13,6 +13,7 @@ import time
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nrd.layout import Layout
@@ -145,6 +146,25 @@ def test_a_finished_run_arrives_whole(layout, spec):
     files = {file.path for file in client(layout).list_artifacts(run.info.run_id)}
     assert files == {"spec.yaml", "history.csv", "timing.csv", "machine.json", "metrics.json", "log.txt"}
     assert (layout.root / "mlartifacts" / "digits").is_dir()
+
+
+def test_an_evaluated_run_shows_its_reliability_diagram(layout, spec, tmp_path):
+    """Drawn once the run is evaluated; damaged predictions take nothing else away."""
+    write_finished(layout, spec, history(EPOCHS), evaluated=False)
+    folder, generator = layout.run(spec.name), np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.ones(10), size=200).astype(np.float16)
+    labels = generator.integers(0, 10, 200)
+    np.savez_compressed(folder / "predictions.npz", student_test=probabilities, test_labels=labels)
+    sync(layout, [spec.name])
+    files = lambda: {file.path for file in client(layout).list_artifacts(find(layout, spec).info.run_id)}  # noqa: E731
+    assert "reliability.png" not in files() and "history.csv" in files()
+    (folder / "metrics.json").write_text(json.dumps({"run": spec.name, "test_accuracy_last": 0.5}))
+    assert sync(layout, [spec.name]).updated == [spec.name]
+    assert "reliability.png" in files()
+    path = client(layout).download_artifacts(find(layout, spec).info.run_id, "reliability.png", str(tmp_path))
+    content = Path(path).read_bytes()
+    assert content.startswith(b"\x89PNG") and len(content) < 60_000
+    assert sync(layout, [spec.name]).unchanged == [spec.name]
 
 
 def test_syncing_twice_changes_nothing(layout, specs):
@@ -404,13 +424,18 @@ def test_parameters_are_typed_text(spec):
     assert "noise.label_set" not in content and all(isinstance(value, str) for value in content.values())
 
 
-def test_ui_serves_the_projects_store_on_loopback(layout, monkeypatch):
+def test_ui_serves_the_projects_store_on_loopback(layout, spec, monkeypatch, capsys):
+    write_finished(layout, spec, history(EPOCHS))
+    sync(layout, [spec.name])
+    number = find(layout, spec).info.experiment_id
     calls = []
     monkeypatch.setattr(ui_module.os, "execve", lambda *call: calls.append(call))
     open_ui(layout, port=0)
     (_, command, environment) = calls[0]
     assert command[1:4] == ["-m", "mlflow", "server"] and command[command.index("--host") + 1] == "127.0.0.1"
     assert environment["MLFLOW_BACKEND_STORE_URI"] == store_uri(layout)
+    view = f"/#/experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey=methods"
+    assert capsys.readouterr().err.splitlines()[1] == f"  digits: http://127.0.0.1:0{view}"
     with pytest.raises(TrackingError, match="http://server:5000 in a browser"):
         open_ui(layout, uri="http://server:5000")
 

@@ -16,7 +16,18 @@ NETWORKS = ("student", "teacher")
 
 
 def evaluate_run(name: str, layout: Layout) -> dict:
-    """Compute and write a trained run's ``metrics.json``.
+    """Compute and write a trained run's ``metrics.json``; return its content.
+
+    Raises:
+        SpecError: as :func:`measure_run`.
+    """
+    result = measure_run(name, layout.run(name))
+    write_text(layout.run(name) / "metrics.json", json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def measure_run(name: str, folder: Path) -> dict:
+    """Compute what is written to a trained run's ``metrics.json`` from the other files of its folder.
 
     Returns:
         Its content. Accuracies are shares in [0, 1]:
@@ -28,7 +39,6 @@ def evaluate_run(name: str, layout: Layout) -> dict:
     Raises:
         SpecError: a file is missing or damaged, or holds another run's spec; the message names it.
     """
-    folder = layout.run(name)
     spec = RunSpec.from_yaml(folder / "spec.yaml")
     if spec.name != name:
         raise SpecError(f"{folder / 'spec.yaml'}: is the spec of {spec.name}; delete the folder to train {name} again")
@@ -44,9 +54,7 @@ def evaluate_run(name: str, layout: Layout) -> dict:
             result |= {f"{prefix}{key}": value for key, value in _train(network, predictions).items()}
     _check_agreement(result, _ties(predictions["student_test"]), folder)
     result["actual_noise_rate"] = float(np.mean(predictions["train_true"] != predictions["train_given"]))
-    result |= _machine(folder / "machine.json")
-    write_text(folder / "metrics.json", json.dumps(result, indent=2) + "\n")
-    return result
+    return result | _machine(folder / "machine.json")
 
 
 def read_history(path: Path) -> list[dict[str, float]]:

@@ -11,21 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nrd.evaluation.calibration import BINS, pool
+from nrd.evaluation.diagram import draw_bars
 from nrd.layout import Layout
 from nrd.report.analyses import LINE, TEXT, Analysed, conditions, described, lines, shown
 from nrd.report.plain import write_plain
 from nrd.report.published import read_published_ece
 from nrd.report.render import decimals
 from nrd.report.results import read_csv, write_csv
-from nrd.report.style import COLOURS, INK, PAPER, empty, plain, save, styled
+from nrd.report.style import empty, plain, save, styled
 from nrd.report.titles import Titles
 from nrd.study import Study
 
 RELIABILITY = "reliability.csv"
 NUMBERS = ("n", "bin", "low", "high", "count", "confidence", "accuracy", "ece", "ece_midpoint", "published_ece")
-FEW = 0.005  # share of the images below which a bin is drawn pale: its height is mostly chance
 PANEL = 2.45  # inches
-BAR, GAP = COLOURS[5], COLOURS[2]
 
 
 def write_reliability(study: Study, layout: Layout, analysed: dict[str, Analysed], titles: Titles) -> Path:
@@ -130,20 +129,8 @@ def _figure(panels: list[tuple[str, pd.DataFrame]]) -> Figure:
 
 def _panel(ax: Axes, part: pd.DataFrame) -> dict[str, object]:
     """Draw a diagram and return what its legend explains."""
-    part = part[part["count"] > 0]
-    few = part["count"] < FEW * part["count"].sum()
-    handles = {}
-    for rows, alpha in ((part[few], 0.3), (part[~few], 1.0)):
-        left, width, top = 100 * rows["low"], 100 * (rows["high"] - rows["low"]), 100 * rows["accuracy"]
-        bars = ax.bar(left, top, width, align="edge", color=BAR, edgecolor=PAPER, linewidth=0.8, alpha=alpha)
-        gap = 100 * rows["confidence"] - top
-        style = {"facecolor": "none", "edgecolor": GAP, "hatch": "/////", "linewidth": 0.8, "alpha": alpha}
-        gaps = ax.bar(left, gap, width, bottom=top, align="edge", **style)
-        if len(rows):
-            handles = {"accuracy of a bin's images": bars, "gap to their mean confidence": gaps}
-    handles["calibrated"] = ax.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle=(0, (4, 2)))[0]
-    ax.set(xlim=(0, 100), ylim=(0, 100), xticks=range(0, 101, 20), yticks=range(0, 101, 20), aspect="equal")
-    return handles
+    part = part.sort_values("bin")
+    return draw_bars(ax, *(part[key].to_numpy(dtype=float) for key in ("count", "confidence", "accuracy")))
 
 
 def _errors(part: pd.DataFrame) -> str:

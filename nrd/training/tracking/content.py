@@ -13,6 +13,7 @@ NOTE_TAG = "mlflow.note.content"
 EPOCH = "epoch"  # the history's column
 EPOCHS = "epochs"  # finished epochs, logged as a metric: its last value says how far the mirror is
 ARTIFACTS = ("spec.yaml", "history.csv", "timing.csv", "machine.json", "metrics.json", "log.txt")
+DIAGRAM = "reliability.png"  # drawn from the predictions, which themselves are not logged
 MAX_TAG = 4000
 
 

@@ -1,9 +1,12 @@
 """Writes runs' records into an MLflow store; doing it twice changes nothing."""
 
+import importlib.util
 import math
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import Timeout
@@ -207,6 +210,7 @@ class RunWriter:
         self.mirror, self.client, self.record, self.remote = mirror, mirror.client, record, remote
         self.study = study or record.machine.get("study")
         self.files = [record.folder / name for name in content.ARTIFACTS if (record.folder / name).is_file()]
+        self.predictions = record.folder / "predictions.npz"
         self.marked = content.read_mark(remote.data.tags.get(content.MIRRORED_TAG)) if remote else {}
         self.changed = False
 
@@ -324,10 +328,30 @@ class RunWriter:
         if self.mirror.artifacts:
             for file in self.files:
                 self.client.log_artifact(self.run_id, str(file))
+            if self._has_diagram():
+                self._log_diagram()
         self._log(metrics=new, tags={content.MIRRORED_TAG: self._mark()})
 
+    def _has_diagram(self) -> bool:
+        """Whether a reliability diagram is to be drawn: once the run is evaluated, where matplotlib is installed."""
+        evaluated = self.record.metrics is not None and self.predictions.is_file()
+        return evaluated and importlib.util.find_spec("matplotlib") is not None
+
+    def _log_diagram(self) -> None:
+        from nrd.evaluation.diagram import write_diagram
+
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                picture = write_diagram(
+                    self.predictions, content.title(self.record.spec), Path(folder, content.DIAGRAM)
+                )
+            except SpecError:  # a run with damaged predictions still shows its curves; the report names it
+                return
+            self.client.log_artifact(self.run_id, str(picture))
+
     def _mark(self) -> str:
-        return content.mark(self.record, len(self.files) if self.mirror.artifacts else 0, self.marked)
+        artifacts = len(self.files) + self._has_diagram() if self.mirror.artifacts else 0
+        return content.mark(self.record, artifacts, self.marked)
 
     def _set_status(self) -> None:
         record, known = self.record, self.remote.data.tags

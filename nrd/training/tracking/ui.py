@@ -12,11 +12,15 @@ from nrd.training.tracking.store import (
     URI_VARIABLE,
     TrackingError,
     is_server,
+    open_client,
     prepare_store,
     shown,
     sqlite_path,
     store_uri,
 )
+
+PAGES = "workflowType=machine_learning"  # not those for language models
+SHOWN = 12  # experiments whose address is printed
 
 
 def open_ui(layout: Layout, host: str = HOST, port: int = PORT, uri: str | None = None) -> NoReturn:
@@ -39,10 +43,21 @@ def open_ui(layout: Layout, host: str = HOST, port: int = PORT, uri: str | None 
     path = sqlite_path(uri)
     if path is None or not path.is_file():
         prepare_store(layout, uri)
-    views = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
-    print(f"MLflow on {shown(uri)}: {views} (ctrl-c ends it)", file=sys.stderr, flush=True)
+    pages = f"http://{host}:{port}/#/experiments"
+    print(f"MLflow on {shown(uri)}: {pages}?{PAGES} (ctrl-c ends it)", file=sys.stderr, flush=True)
+    for number, name in _experiments(layout, uri):
+        print(f"  {name}: {pages}/{number}/runs?{PAGES}&viewStateShareKey=methods", file=sys.stderr, flush=True)
     command = _command(layout, host, port)
     os.execve(command[0], command, _environment(uri))  # signals then reach the server itself
+
+
+def _experiments(layout: Layout, uri: str) -> list[tuple[str, str]]:
+    """Return number and name of each dataset's experiment: MLflow's own way to one leads through other pages."""
+    try:
+        found = open_client(layout, uri).search_experiments(filter_string="name != 'Default'", max_results=SHOWN)
+        return sorted(((one.experiment_id, one.name) for one in found), key=lambda pair: pair[1])
+    except Exception:  # whatever it is, the server will tell
+        return []
 
 
 def _command(layout: Layout, host: str, port: int) -> list[str]:
