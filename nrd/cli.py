@@ -175,15 +175,16 @@ def report(
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="results, tables, figures or page; without it all of them, in this order."),
     ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Report on whatever runs are finished.")] = False,
     root: Root = HERE,
 ) -> None:
-    """Build a study's results.csv, tables, figures and page from whatever runs are finished."""
+    """Build a study's results.csv, tables, figures and page from its finished runs."""
     from nrd.report import PARTS, build
 
     project = Project(root)
     if unknown := set(part or []) - set(PARTS):
         raise SpecError(f"--part: there is no {', '.join(sorted(unknown))}; allowed: {', '.join(PARTS)}")
-    print(build(project.study(study), project.layout, tuple(part or PARTS)))
+    print(build(project.study(study), project.layout, tuple(part or PARTS), partial))
 
 
 @runs_app.command("list")
@@ -229,6 +230,23 @@ def _state(layout: Layout, name: str) -> str:
 def show_run(run: Annotated[str, typer.Argument(help="Name of a run.")], root: Root = HERE) -> None:
     """Print a run's complete spec."""
     print(Project(root).find(run).to_yaml(), end="")
+
+
+@runs_app.command("merge")
+def merge(
+    sources: Annotated[list[Path], typer.Argument(help="Other clones, or folders of runs.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Look and verify, but copy nothing.")] = False,
+    root: Root = HERE,
+) -> None:
+    """Take over finished runs of other clones; nothing that is here is changed."""
+    from nrd.merge import merge_runs
+
+    merged = merge_runs(sources, Project(root).layout, dry_run)
+    print(f"would be merged: {merged}" if dry_run else str(merged))
+    for line in merged.remarks():
+        print(line, file=sys.stderr)
+    if merged.damaged:
+        raise SpecError(f"{len(merged.damaged)} damaged and left out, see above; the others are merged")
 
 
 @app.command()

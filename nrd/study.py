@@ -184,15 +184,19 @@ class Project:
                 for index, asked in enumerate(block.noises):
                     noise = resolve_noise(asked, dataset, f"{where}.noises.{index}")
                     for method in block.methods:
-                        base, rounds = self._resolve(settings, dataset, noise, self.methods[method], where)
+                        base, rounds = self.resolve(settings, dataset, noise, self.methods[method], where)
                         for seed in block.seeds:
                             *before, spec = in_rounds(base.model_copy(update={"seed": seed}), rounds)
                             yield StudyRun(spec, block.table, label), before
 
-    def _resolve(
+    def resolve(
         self, settings: Settings, dataset: DatasetConfig, noise: NoiseSpec, method: MethodConfig, where: str
     ) -> tuple[RunSpec, int]:
-        """Return the (first round's) run of seed 0, and the number of rounds."""
+        """Return the (first round's) run of seed 0, and the number of rounds.
+
+        Raises:
+            SpecError: the settings ask for what cannot be run; ``where`` opens the message.
+        """
         entry = ledger_entry(settings, dataset, noise, method, self._file("methods", method.name))
         method_spec, rounds = self._method(settings, dataset, entry, method, where)
         content = {

@@ -10,7 +10,8 @@ from scipy import stats
 from torchvision import transforms as T
 from torchvision.transforms.autoaugment import AutoAugmentPolicy
 
-from nrd.augment import AugMix, AugMixOriginal, AutoAugment, ColorJitter, RandAugment, RandomErasing
+from nrd.augment import AugMix, AugMixOriginal, AutoAugment, ColorJitter, RandAugment, RandomErasing, functional
+from nrd.augment._operations import GEOMETRIC, NEUTRAL, POINTWISE, Operations
 from tests.augment_reference import (
     ENHANCEMENTS,
     TORCHVISION_NAMES,
@@ -383,3 +384,39 @@ def test_levels_are_found_by_the_reference():
     with pytest.raises(AssertionError):
         torchvision_level("rotate", 3.5, space)
     assert from_pil(to_pil(real_images()[0])).equal(real_images()[0])
+
+
+@pytest.mark.parametrize("name", NEUTRAL)
+def test_what_is_left_out_as_neutral_changes_nothing(name):
+    images = torch.cat([real_images()[:50], colour_images(20, 32, 32)])
+    for sign in (1.0, -1.0) if NEUTRAL[name] == 0 else (1.0,):
+        magnitude = torch.full((len(images),), sign * NEUTRAL[name], dtype=torch.float64)
+        modes = ("nearest", "bilinear", "bilinear_fast") if name in GEOMETRIC else (None,)
+        for mode in modes:
+            function = getattr(functional, name)
+            assert torch.equal(function(images, magnitude, *([mode] if mode else [])), images)
+
+
+def test_chains_of_operations_are_those_applied_one_by_one():
+    """Operations left out, several chains of one image, and what an image's neighbours draw change no result."""
+    names = tuple(name for name in TORCHVISION_NAMES if name != "identity")
+    operations = Operations(("identity", *names), "bilinear")
+    draw = torch.Generator().manual_seed(5)
+    images = real_images()[:40]
+    start = torch.arange(40).repeat_interleave(2)
+    operation = torch.randint(-1, len(operations.names), (80, 3), generator=draw)
+    magnitude = torch.randint(0, 3, (80, 3), generator=draw).double() / 2
+    pool, last = operations.run(images, start, operation, magnitude)
+    assert torch.equal(pool[:40], images)
+    left_out = 0
+    for chain in range(80):
+        image = images[start[chain]][None]
+        for number, value in zip(operation[chain].tolist(), magnitude[chain].tolist(), strict=True):
+            name = operations.names[number] if number >= 0 else "identity"
+            left_out += name == "identity" or NEUTRAL.get(name) == value
+            if name in GEOMETRIC:
+                image = GEOMETRIC[name](image, torch.tensor([value], dtype=torch.float64), "bilinear", 0)
+            elif name != "identity":
+                image = POINTWISE[name](image, torch.tensor([value], dtype=torch.float64))
+        assert torch.equal(pool[last[chain]], image[0]), (chain, operation[chain], magnitude[chain])
+    assert len(pool) == 40 + 240 - left_out

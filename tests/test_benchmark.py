@@ -1,21 +1,29 @@
 """Benchmarks measure what they say: the two ways compute the same step, and the numbers add up. No time is asserted."""
 
+import importlib.util
 import json
+import shutil
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from nrd.benchmark import agreement, slots, train
+from nrd.augment import create_view
+from nrd.benchmark import agreement, augment, slots, train
 from nrd.benchmark.cli import app
-from nrd.benchmark.ours import Ours, build_spec
+from nrd.benchmark.ours import Ours
 from nrd.benchmark.peak import Traffic
-from nrd.benchmark.reference import METHODS, Recipe, Reference, jensen_shannon
+from nrd.benchmark.reference import METHODS, Reference, jensen_shannon
+from nrd.benchmark.specs import benchmark_specs
+from nrd.benchmark.table import markdown, refresh
 from nrd.models import create_model
 from nrd.randomness import generator
-from nrd.spec import NetworkSpec
+from nrd.spec import NetworkSpec, SpecError
+from nrd.study import Project
+from tests.conftest import REPOSITORY
 
 CPU = torch.device("cpu")
+PROJECT = Project(REPOSITORY)
 SMALL = NetworkSpec(name="preact_resnet", options={"widths": (4, 8), "blocks": (1, 1)})
 
 
@@ -25,12 +33,55 @@ def few_images(monkeypatch):
     monkeypatch.setattr(train, "TURNS", 1)
 
 
-def both(method, **recipe):
-    recipe = Recipe(method, batch_size=8, **recipe)
+def spec_of(method, network=SMALL, batch_size=8):
+    (spec,) = benchmark_specs(PROJECT, [method], batch_size=batch_size)
+    return spec.model_copy(update={"network": network})
+
+
+def both(method):
+    spec = spec_of(method)
     images, labels = train.noise(CPU, 32)
-    ours = Ours(build_spec(recipe, SMALL), images, labels, CPU)
+    ours = Ours(spec, images, labels, CPU)
     network = create_model(SMALL.name, 10, generator=generator(1, "init", 0), **SMALL.options)
-    return ours, Reference(recipe, network, images, labels, CPU)
+    return ours, Reference(spec, network, images, labels, CPU)
+
+
+def test_every_method_of_the_project_is_measured_and_has_a_plain_reference():
+    specs = benchmark_specs(PROJECT)
+    assert {spec.method.name for spec in specs} == set(PROJECT.methods) == set(METHODS)
+    pocket = {spec.method.name: spec for spec in PROJECT.study("pocket").specs.values() if spec.noise.slug == "sym60"}
+    for spec in specs:
+        same = pocket[spec.method.name]
+        assert (spec.method, spec.network) == (same.method, same.network)
+        assert (
+            spec.optimization.model_copy(
+                update={"epochs": same.optimization.epochs, "schedule": same.optimization.schedule}
+            )
+            == same.optimization
+        )
+    both = benchmark_specs(PROJECT, ["ce", "nrd"], ["preact_resnet_tiny", "preact_resnet34_thin"], student="gjs")
+    assert [(s.network.name, s.method.name) for s in both] == [
+        ("preact_resnet_tiny", "ce"),
+        ("preact_resnet_tiny", "nrd"),
+        ("preact_resnet34_thin", "ce"),
+        ("preact_resnet34_thin", "nrd"),
+    ]
+    assert both[1].method.views["student"].name == "gjs" and both[1].method.views["teacher"].name == "augmix"
+
+
+def test_a_method_of_ones_own_is_measured_without_a_reference(few_images, tmp_path):
+    """One with a ledger for another dataset alone, as in the README."""
+    root = tmp_path / "project"
+    shutil.copytree(REPOSITORY / "params", root / "params")
+    config = (root / "params/methods/gce.yaml").read_text().replace("name: gce", "name: mine")
+    head, _, _ = config.partition("  cifar10:")
+    digits = config[config.index("  digits:") :]
+    (root / "params/methods/mine.yaml").write_text(head + digits)
+    (spec,) = benchmark_specs(Project(root), ["mine"], batch_size=8)
+    assert spec.method.hyperparameters == {"q": 0.7}
+    row = train.measure_one(spec.model_copy(update={"network": SMALL}), CPU, seconds=0.0)
+    assert row["images_per_second"] > 0
+    assert row["reference_images_per_second"] is row["times_faster"] is None and row["reference_shares"] == {}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -59,7 +110,10 @@ def test_the_references_divergence_is_that_of_the_library():
 
 
 def test_a_training_is_measured_in_all_its_parts(few_images):
-    row = train.measure_one(Recipe("nrd", batch_size=8), SMALL, "float32", CPU, seconds=0.0)
+    row = train.measure_one(spec_of("nrd"), CPU, seconds=0.0)
+    one_network = 10_000 / row["evaluated_images_per_second"]
+    evaluation = 2 * one_network  # the student and its average
+    assert row["evaluation_share"] == pytest.approx(evaluation / (evaluation + row["epoch_seconds"]))
     assert row["times_faster"] == pytest.approx(row["images_per_second"] / row["reference_images_per_second"])
     assert row["epoch_seconds"] == pytest.approx(50_000 / row["images_per_second"])
     parts = {"augmentation", "teacher", "forward", "backward", "optimiser", "average", "statistics"}
@@ -81,10 +135,10 @@ def test_traffic_is_what_operations_read_and_write():
 
 
 def test_agreement_is_a_paired_difference(monkeypatch):
-    monkeypatch.setattr(agreement, "_train_ours", lambda *arguments: 50.0 + arguments[3])
-    monkeypatch.setattr(agreement, "_train_reference", lambda *arguments: 49.0 + 2 * (arguments[3] % 2))
+    monkeypatch.setattr(agreement, "_train_ours", lambda *arguments: 50.0 + arguments[2])
+    monkeypatch.setattr(agreement, "_train_reference", lambda *arguments: 49.0 + 2 * (arguments[2] % 2))
     labels = torch.arange(200) % 10
-    result = agreement.measure((None, labels), (None, labels), Recipe("ce"), seeds=5)
+    result = agreement.measure((None, labels), (None, labels), spec_of("ce"), seeds=5)
     differences = torch.tensor([0.0, 3.0, 2.0, 5.0, 4.0])
     assert result["difference"] == pytest.approx(differences.mean().item())
     assert result["interval"] == pytest.approx(2.776 * differences.std().item() / 5**0.5, rel=1e-4)
@@ -92,13 +146,13 @@ def test_agreement_is_a_paired_difference(monkeypatch):
 
 def test_agreement_trains_both_ways():
     images, labels = train.noise(CPU, 64)
-    result = agreement.measure((images, labels), (images, labels), Recipe("gjs", batch_size=16), 1, 2, SMALL)
+    result = agreement.measure((images, labels), (images, labels), spec_of("gjs", batch_size=16), 1, 2)
     assert len(result["pairs"]) == 2
     assert all(0 <= row[way] <= 100 for row in result["pairs"] for way in ("nrd", "reference"))
 
 
 def test_slots_run_at_the_same_time():
-    rows = slots.measure(Recipe("ce"), "preact_resnet_tiny", runs=(2,), seconds=0.0, images=64)
+    rows = slots.measure(spec_of("ce", batch_size=16), runs=(2,), seconds=0.0, images=64)
     assert [(row["runs"], row["threads"]) for row in rows] == [(2, 1)]
     assert rows[0]["images_per_second"] > 0
 
@@ -113,9 +167,66 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path):
     assert content["machine"]["torch"] == torch.__version__ and "host" not in content["machine"]
 
 
-def test_a_wrong_name_is_refused_with_what_is_allowed():
-    from nrd.spec import SpecError
+def test_kornia_is_measured_where_it_is_installed_and_has_the_view(monkeypatch):
+    real, found = importlib.util.find_spec, importlib.util.find_spec("kornia") is not None
+    row = augment.measure(["crop"], batch=8, seconds=0.0)[0]
+    assert ("kornia" in row) == found
+    if found:
+        images = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
+        assert augment.kornia_pipeline("none")(images).shape == images.shape
+        plain = create_view("none", augment.MEAN, augment.STD)(images, {})
+        assert torch.allclose(augment.kornia_pipeline("none")(images), plain, atol=1e-5)
+    assert augment.kornia_pipeline("augmix") is None
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "kornia" else real(name, *rest)
+    )
+    assert augment.kornia_pipeline("crop") is None
 
-    result = CliRunner().invoke(app, ["train", "elr"])
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "elr"], "method: there is no elr; allowed: bs, ce, gce,"),
+        (["train", "ce", "--network", "vgg"], "--network: there is no vgg; allowed: "),
+        (["train", "ce", "--student", "cutmix"], "there is no cutmix; allowed: "),
+        (["train", "ce", "--images", "64"], "--images: 64 are fewer than two steps of 64"),
+        (["table"], "give either files to print, or a document"),
+        (["table", "nowhere.json"], "nowhere.json: cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_what_is_allowed(arguments, message):
+    result = CliRunner().invoke(app, arguments, env={"NRD_ROOT": str(REPOSITORY)})
     assert isinstance(result.exception, SpecError)
-    assert "allowed: ce, gjs, nrd" in str(result.exception)
+    assert message in str(result.exception)
+
+
+MEASURED = sorted((REPOSITORY / "results/measured/performance").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
+def test_every_measured_file_has_its_table(path):
+    rows = json.loads(path.read_text())["rows"]
+    lines = markdown([path]).splitlines()
+    assert lines[0].startswith("| ") and lines[1].startswith("| --- |")
+    assert len([line for line in lines if line.startswith("| ")]) == 2 + len(rows)
+    assert "PyTorch" in lines[-1] and "--json" not in lines[-1]
+
+
+def test_a_document_shows_what_was_measured(tmp_path):
+    """Every table of docs/performance.md is that of the files it names, and every file is named."""
+    text = (REPOSITORY / "docs/performance.md").read_text()
+    assert refresh(text, REPOSITORY) == text, "run: nrd benchmark table --update docs/performance.md"
+    assert [path.name for path in MEASURED if path.name not in text] == []
+    document = tmp_path / "a.md"
+    asked = f"<!-- measured: {MEASURED[0].relative_to(REPOSITORY)} -->\n"
+    document.write_text(f"before\n{asked}stale\n<!-- end -->\nafter\n")
+    result = CliRunner().invoke(app, ["table", "--update", str(document), "--root", str(REPOSITORY)])
+    assert result.exit_code == 0, result.output
+    assert document.read_text() == f"before\n{asked}{markdown([MEASURED[0]])}\n<!-- end -->\nafter\n"
+
+
+def test_rows_of_two_kinds_make_no_table(tmp_path):
+    content = {"time": "", "command": "", "machine": {"device": ""}, "rows": [{"view": "a"}, {"pairs": []}]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(SpecError, match="rows of one kind"):
+        markdown([tmp_path / "a.json"])

@@ -25,7 +25,10 @@ def test_the_chain_by_hand(root, nrd):
     assert "trained, not evaluated" in nrd("runs", "tiny").stdout
     assert "test accuracy" in nrd("evaluate", name).stdout
     assert "1 done, 3 missing" in nrd("runs", "tiny", "--summary").stdout
-    nrd("report", "tiny")
+    refused = nrd("report", "tiny", check=False)
+    assert refused.returncode == 1
+    assert "3 of 4 runs of tiny are not finished" in refused.stderr and len(refused.stderr.splitlines()) == 1
+    nrd("report", "tiny", "--partial")
     page = (root / "results/reports/tiny/index.html").read_text()
     assert name in page
     spec = nrd("runs", "show", name).stdout

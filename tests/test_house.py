@@ -32,7 +32,7 @@ FLOORS = [
     ],
     ["nrd.data", "nrd.methods"],
     ["nrd.evaluation", "nrd.training", "nrd.benchmark"],
-    ["nrd.report"],
+    ["nrd.merge", "nrd.report"],
     ["nrd.cli"],
 ]
 RANK = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}

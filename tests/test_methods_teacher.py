@@ -10,7 +10,7 @@ from nrd.methods.distillation import NRD
 from nrd.methods.registry import create_method
 from nrd.models import create_model
 from nrd.spec import MethodSpec, SpecError, TeacherSpec, ViewSpec
-from nrd.training.build import training_step
+from nrd.training.step import Step
 
 K, B = 10, 16
 PI = [0.2, 0.6, 0.2]
@@ -44,8 +44,9 @@ def context():
 def steps(method, number):
     """Take real steps; yield after each."""
     optimizer = torch.optim.SGD(method.trainable(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    take = Step(method, optimizer, context(), "float32")
     for step in range(number):
-        training_step(method, optimizer, context(), make_batch(method, step), "float32")
+        take(make_batch(method, step))
         yield step
 
 

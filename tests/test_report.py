@@ -279,7 +279,9 @@ def test_hundreds_of_runs(tmp_path):
         finish_run(project.layout, spec, 50 + place % 150)
     page = (build(study, project.layout) / "index.html").read_text()
     assert "<strong>225 of 225</strong>" in page
-    assert page.count('href="../../runs/') == 3 * 225 + 225  # three tables of cells, and the list of runs
+    assert page.count('href="../../runs/') == 225  # the list of runs, to which cells and figures lead:
+    figures = {"curves": 45, "memorisation": 45, "reliability": 10, "confusion": 8}  # lines of nine methods or of two
+    assert page.count('href="#run-') == 3 * 225 + sum(figures.values())
 
 
 def test_a_run_shared_by_two_tables_has_a_row_in_each(tmp_path):

@@ -15,6 +15,7 @@ from nrd.metrics import expected_calibration_error, midpoint_calibration_error
 from nrd.report import build
 from nrd.report.analyses import shown
 from nrd.report.cost import by_method
+from nrd.report.drawing import write_analysed
 from nrd.report.published import read_published_ece
 from nrd.report.reliability import draw_reliability, read_reliability
 from nrd.report.settings import ledger_table
@@ -123,26 +124,27 @@ def test_lines_shown_by_default():
     assert chosen("ce") == ["ce"]
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive", None])
-def test_damaged_predictions_are_left_out_and_named(finished, damage):
+def test_damaged_predictions_are_left_out_and_named(finished):
     project, study, arrays, folder = finished
-    name = next(iter(arrays))
-    path = project.layout.run(name) / "predictions.npz"
-    path.unlink() if damage is None else path.write_bytes(damage)
-    build(study, project.layout)
-    table = read_reliability(folder / "reliability.csv")
-    assert table["n"].iloc[0] == 1
-    assert "Left out, because their predictions cannot be read" in (folder / "index.html").read_text()
-
-
-def test_predictions_that_are_no_numbers_are_left_out(finished):
-    project, study, arrays, folder = finished
-    name, content = next(iter(arrays.items()))
+    # One seed of each of four lines: empty, no archive, gone, and not all numbers.
+    empty, broken, gone, nan = list(arrays)[::2][:4]
+    paths = {name: project.layout.run(name) / "predictions.npz" for name in (empty, broken, gone, nan)}
+    paths[empty].write_bytes(b"")
+    paths[broken].write_bytes(b"PK\x03\x04 no archive")
+    paths[gone].unlink()
+    content = arrays[nan]
     content["student_test"] = content["student_test"].copy()
     content["student_test"][3, 2] = np.nan
-    np.savez_compressed(project.layout.run(name) / "predictions.npz", **content)
-    build(study, project.layout, ["figures", "page"])
-    assert "a probability is not a number" in (folder / "index.html").read_text()
+    np.savez_compressed(paths[nan], **content)
+    write_analysed(study, project.layout)
+    build(study, project.layout, ["page"])
+    table = read_reliability(folder / "reliability.csv").drop_duplicates(["noise", "method"])
+    assert list(table["n"]) == [1, 1, 1, 1, 2, 1]  # the last one's second seed is not run
+    text = (folder / "index.html").read_text()
+    assert "Left out, because their predictions cannot be read" in text
+    reasons = text[text.index("Left out") :]
+    assert [name for name in arrays if f"<li><code>{name}</code>" in reasons] == [empty, broken, gone, nan]
+    assert "a probability is not a number" in reasons
 
 
 def test_pairs_are_scipys_paired_test(finished):
@@ -172,7 +174,7 @@ def test_one_pair_has_no_interval(tmp_path):
     study = project.study("small")
     for spec in study.specs.values():
         finish_run(project.layout, spec, 120)
-    folder = build(study, project.layout)
+    folder = build(study, project.layout, ["results", "tables", "page"])
     row = pd.read_csv(folder / "paired.csv").iloc[0]
     assert (row["pairs"], row["difference"], row["ties"]) == (1, 0, 1)
     assert math.isnan(row["low"])
@@ -280,7 +282,7 @@ def test_what_a_study_sets_itself_is_named_as_its_source(tmp_path):
 def test_webvision_rows_belong_to_studies_of_both_cifar_datasets(tmp_path):
     config = small_study(datasets=["cifar10", "cifar100"], seeds=[1])
     project = make_project(tmp_path, config, small_study("other"))
-    folder = build(project.study("small"), project.layout, ["results", "tables", "figures", "page"])
+    folder = build(project.study("small"), project.layout, ["results", "tables", "page"])
     found = rows_of(folder / "webvision.csv")
     for row, paper in zip(found, rows_of(project.layout.params / "published" / "table3_webvision.csv"), strict=True):
         assert {key: str(row[key]).rstrip("0").rstrip(".") for key in paper} == {
@@ -316,7 +318,8 @@ def test_people_are_compared_as_scipy_does(asked):
     path = project.layout.raw / "cifar10h" / "cifar10h-probs.npy"
     path.parent.mkdir(parents=True)
     np.save(path, answers)
-    folder = build(study, project.layout)
+    write_analysed(study, project.layout)
+    folder = build(study, project.layout, ["results", "tables", "page"])
     table = pd.read_csv(folder / "people.csv").set_index("method")
     for method in ("ce", "nrd"):
         runs = [predicted[spec.name] for spec in study.specs.values() if spec.method.name == method]
@@ -335,7 +338,8 @@ def test_people_are_compared_as_scipy_does(asked):
 
 def test_without_the_answers_the_page_says_what_is_needed(asked):
     project, study, _, _ = asked
-    page = (build(study, project.layout) / "index.html").read_text()
+    write_analysed(study, project.layout)
+    page = (build(study, project.layout, ["results", "tables", "page"]) / "index.html").read_text()
     assert '<section id="people">' not in page
     assert "needs CIFAR-10H: cifar10h/cifar10h-probs.npy under data/raw" in page
 
@@ -345,7 +349,8 @@ def test_images_in_another_order_are_found_out(asked):
     path = project.layout.raw / "cifar10h" / "cifar10h-probs.npy"
     path.parent.mkdir(parents=True)
     np.save(path, np.roll(answers, 1, axis=0))
-    folder = build(study, project.layout)
+    write_analysed(study, project.layout)
+    folder = build(study, project.layout, ["results", "tables", "page"])
     assert pd.read_csv(folder / "people.csv").empty
     assert "not those of CIFAR-10H in their order" in (folder / "index.html").read_text()
 
@@ -355,13 +360,14 @@ def test_cost_is_what_timing_and_machine_say(finished):
     name = next(iter(arrays))
     run = project.layout.run(name)
     (run / "timing.csv").write_text(
-        "epoch,seconds,images_per_second,peak_memory_mib\n1,3600,10,5\n2,1800,30,9\n3,1800,20,7\n"
+        "epoch,seconds,images_per_second,peak_memory_mib,energy_joules\n"
+        "1,3600,10,5,1e6\n2,1800,30,9,2e6\n3,1800,20,7,6e5\n"
     )
-    machine = '{"device": "A GPU", "device_type": "cuda", "host": "h", "threads": 1, "git_commit": "x", "torch": "2"}'
+    machine = '{"device": "A GPU", "device_type": "cuda", "host": "h", "threads": 1, "energy": "the whole GPU (NVML)"}'
     (run / "machine.json").write_text(machine)
     second = project.layout.run(list(arrays)[1])
     (second / "timing.csv").write_text("nonsense")
-    build(study, project.layout)
+    build(study, project.layout, ["results", "page"])
     table = pd.read_csv(folder / "cost.csv").set_index("run")
     assert len(table) == len(arrays) - 1
     row = table.loc[name]
@@ -371,3 +377,8 @@ def test_cost_is_what_timing_and_machine_say(finished):
     assert methods["runs"].sum() == len(table)
     page = (folder / "index.html").read_text()
     assert "GPU-hours" in page and "<td>2 h</td>" in page
+    assert (row["energy_kwh"], row["energy_of"]) == (1.0, "the whole GPU (NVML)")
+    assert table["energy_kwh"].notna().sum() == 1
+    assert "kWh per run" in page and "<td>1.0000</td>" in page
+    for text in ((folder / "cost.md").read_text(), (folder / "cost.tex").read_text()):
+        assert "1.0000" in text and "the whole GPU (NVML)" in text

@@ -199,7 +199,7 @@ def test_comparison_with_the_published_numbers(finished):
     assert math.isnan(single["low"])
     lines = (folder / "comparison.md").read_text().splitlines()
     assert sum(line.endswith("| – |") for line in lines) == 1
-    assert "Beside the published numbers" in (folder / "index.html").read_text()
+    assert "Table 2 beside the published numbers" in (folder / "index.html").read_text()
 
 
 def test_clean_runs_are_compared_with_table_4(tmp_path):
@@ -210,6 +210,21 @@ def test_clean_runs_are_compared_with_table_4(tmp_path):
     folder = build(study, project.layout, ["results", "tables"])
     table = pd.read_csv(folder / "comparison.csv")
     assert table[["method", "published_percent", "source"]].to_numpy().tolist() == [["ce", 77.60, "Table 4"]]
+
+
+def test_published_cells_that_are_not_run_say_so(tmp_path):
+    project = make_project(tmp_path, small_study(datasets=["cifar10"], noises=["sym40"]))
+    study = project.study("small")
+    for spec in study.specs.values():
+        if spec.method.name == "ce":
+            fail_run(project.layout, spec, "out of memory")
+    folder = build(study, project.layout)
+    table = pd.read_csv(folder / "comparison.csv").set_index("method")
+    assert table["published_percent"].to_dict() == {"ce": 87.74, "nrd": 94.65}
+    assert table["difference"].isna().all()
+    assert "| 87.74 | failed | 0 | – | – |" in (folder / "comparison.md").read_text()
+    assert "| 94.65 | not run yet | 0 | – | – |" in (folder / "comparison.md").read_text()
+    assert "nothing can be said about the differences" in (folder / "index.html").read_text()
 
 
 def test_other_datasets_are_not_compared(tmp_path):

@@ -1,7 +1,7 @@
 """The step: compiled into one graph it does what it does eagerly, it never waits for the device, it stays small."""
 
 import copy
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -128,6 +128,26 @@ def test_compiled_into_whole_graphs_a_step_is_the_eager_one(name):
     assert worst_difference(eager_method, compiled_method) < 1e-5
 
 
+@pytest.mark.parametrize("name", ["gjs", "nrd", "nrd, teacher ema, copied buffers"])
+def test_graphs_write_only_to_tensors_that_stay(name):
+    """A CUDA graph knows tensors by their addresses; one that writes to an input that may move is never captured."""
+    moving = []
+
+    def record(graph, inputs):
+        nodes = graph.graph.find_nodes(op="placeholder")
+        moving.extend(node.name for node in nodes if "_dynamo_static_input_type" not in node.meta["tensor_dict"])
+        return graph.forward
+
+    torch._dynamo.reset()
+    method, step = make(name, compiled=True, backend={"backend": record})
+    two_epochs(method, step)
+    gradients = [node for node in moving if node.startswith("l_args_1_")]
+    assert len(gradients) == len(method.trainable())
+    others = {node for node in moving if node not in gradients}
+    roles = [f"l_views_{role}_{index}_" for role, count in method.view_counts.items() for index in range(count)]
+    assert others == {"l_targets_", *roles}, "only what each step brings anew"
+
+
 def test_a_step_that_cannot_be_captured_stays_eager(monkeypatch):
     method, _ = make("ce")
     assert wants_compilation("on", method, CPU)
@@ -249,19 +269,84 @@ def test_statistics_against_plain_loops():
     assert statistics.first_bad_step() == 3
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", ["ce", "gjs", "nrd"])
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@contextmanager
+def waiting_is_an_error():
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def make_on_gpu(name, precision="float32", network=None, compiled=True, batch=BATCH):
+    device, spec = torch.device("cuda"), base_spec(name, network)
+    method = build_method(spec, 64, device).train()
+    context = Context(device, 0, 2, STEPS, batch)
+    return method, Step(method, build_optimizer(spec, method), context, precision, compiled)
+
+
+@GPU
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", METHODS)
 def test_cuda_graphs_do_what_the_eager_step_does(name, precision):
     """Losses of six steps agree within 2 %, in which other kernels may sum in another order and round to bfloat16."""
-    device, results = torch.device("cuda"), []
-    for compiled in (False, True):
-        spec = base_spec(name)
-        method = build_method(spec, 64, device).train()
-        context = Context(device, 0, 2, STEPS, BATCH)
-        step = Step(method, build_optimizer(spec, method), context, precision, compiled)
-        results.append(two_epochs(method, step))
-    assert results[1] == pytest.approx(results[0], rel=0.02)
+    from torch._dynamo.utils import counters
+
+    eager_method, eager = make_on_gpu(name, precision, compiled=False)
+    if not eager_method.capturable:
+        pytest.skip("says that its step cannot be captured")
+    torch._dynamo.reset()
+    counters.clear()
+    compiled = two_epochs(*make_on_gpu(name, precision))
+    assert compiled == pytest.approx(two_epochs(eager_method, eager), rel=0.02)
+    assert counters["inductor"]["cudagraph_skips"] == 0, "all three graphs are captured"
+
+
+@GPU
+def test_a_captured_step_of_the_papers_network_waits_for_nothing_and_is_small():
+    """After it is recorded, steps and statistics run without a look at the device; eight such runs fit 64 GiB."""
+    from nrd.training.statistics import EpochStatistics
+
+    network = project_specs("tiny")[0].network.model_copy(update={"name": "preact_resnet34_thin", "options": {}})
+    dataset = project().study("paper").runs[0].spec.dataset
+    spec = base_spec("nrd", network).model_copy(update={"dataset": dataset})
+    device = torch.device("cuda")
+    torch.cuda.reset_peak_memory_stats()
+    method = build_method(spec, 64, device).train()
+    step = Step(method, build_optimizer(spec, method), Context(device, 0, 1, 8, 128), "bfloat16", compiled=True)
+    step.set_rate(0.1)
+    draw = torch.Generator(device).manual_seed(0)
+    views = {
+        role: [torch.randn(128, 3, 32, 32, device=device, generator=draw).to(memory_format=torch.channels_last)]
+        for role in ("student", "teacher")
+    }
+    batch = Batch(views, torch.arange(128, device=device) % 10, torch.arange(128, device=device) % 64)
+    statistics = EpochStatistics(8, 128, device)
+    for _ in range(4):
+        statistics.add(step(batch))
+    with waiting_is_an_error():
+        for _ in range(4):
+            statistics.add(step(batch))
+    assert statistics.first_bad_step() is None
+    assert torch.cuda.max_memory_allocated() < 8 * 2**30
+
+
+@GPU
+@pytest.mark.parametrize("name", ["crop", "gjs", "paper", "autoaugment", "augmix", "augmix_original"])
+def test_augmentation_does_not_wait_for_the_device(name):
+    from nrd.augment import create_view
+
+    view = create_view(name, (0.5,) * 3, (0.25,) * 3).to("cuda")
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (512, 3, 32, 32), dtype=torch.uint8, generator=draw).cuda()
+    drawn = view.draw(512, 32, 32, draw)
+    view(images, drawn)
+    with waiting_is_an_error():
+        view(images, drawn)
 
 
 def test_drawing_ahead_changes_nothing():

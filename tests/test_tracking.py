@@ -13,9 +13,11 @@ import time
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nrd.layout import Layout
+from nrd.report.links import read_addresses
 from nrd.spec import RunSpec
 from nrd.training.lock import run_lock
 from nrd.training.outputs import to_csv
@@ -146,6 +148,25 @@ def test_a_finished_run_arrives_whole(layout, spec):
     assert (layout.root / "mlartifacts" / "digits").is_dir()
 
 
+def test_an_evaluated_run_shows_its_reliability_diagram(layout, spec, tmp_path):
+    """Drawn once the run is evaluated; damaged predictions take nothing else away."""
+    write_finished(layout, spec, history(EPOCHS), evaluated=False)
+    folder, generator = layout.run(spec.name), np.random.default_rng(0)
+    probabilities = generator.dirichlet(np.ones(10), size=200).astype(np.float16)
+    labels = generator.integers(0, 10, 200)
+    np.savez_compressed(folder / "predictions.npz", student_test=probabilities, test_labels=labels)
+    sync(layout, [spec.name])
+    files = lambda: {file.path for file in client(layout).list_artifacts(find(layout, spec).info.run_id)}  # noqa: E731
+    assert "reliability.png" not in files() and "history.csv" in files()
+    (folder / "metrics.json").write_text(json.dumps({"run": spec.name, "test_accuracy_last": 0.5}))
+    assert sync(layout, [spec.name]).updated == [spec.name]
+    assert "reliability.png" in files()
+    path = client(layout).download_artifacts(find(layout, spec).info.run_id, "reliability.png", str(tmp_path))
+    content = Path(path).read_bytes()
+    assert content.startswith(b"\x89PNG") and len(content) < 60_000
+    assert sync(layout, [spec.name]).unchanged == [spec.name]
+
+
 def test_syncing_twice_changes_nothing(layout, specs):
     for spec in specs[:2]:
         write_finished(layout, spec, history(EPOCHS))
@@ -170,6 +191,26 @@ def test_many_runs_are_looked_up_at_once(layout, specs, monkeypatch):
     monkeypatch.setattr(mlflow.MlflowClient, "search_runs", lambda *a, **k: calls.append(1) or search(*a, **k))
     assert len(sync(layout, known_runs(layout)).unchanged) == 4
     assert len(calls) == 1
+
+
+def test_a_study_is_told_where_its_runs_are_shown(layout, specs):
+    for spec in specs[:2]:
+        write_finished(layout, spec, history(2))
+    file = layout.study("tiny") / "mlflow.json"
+    for _ in range(2):  # new, then up to date
+        file.unlink(missing_ok=True)
+        sync(layout, [spec.name for spec in specs], study="tiny")
+        content = json.loads(file.read_text())
+        pages = {spec.name: find(layout, spec).info for spec in specs[:2]}
+        assert content["server"] == "http://127.0.0.1:5000"
+        assert content["runs"] == {
+            name: f"experiments/{info.experiment_id}/runs/{info.run_id}" for name, info in pages.items()
+        }
+    sync(layout, [specs[0].name])
+    assert json.loads(file.read_text()) == content
+    assert read_addresses("tiny", layout)[specs[0].name].startswith("http://127.0.0.1:5000/#/experiments/")
+    file.write_text('{"server": "javascript:alert(1)//", "runs": {"x": "y"}}')
+    assert read_addresses("tiny", layout) == {}
 
 
 def test_studies_add_up(layout, spec):
@@ -383,13 +424,18 @@ def test_parameters_are_typed_text(spec):
     assert "noise.label_set" not in content and all(isinstance(value, str) for value in content.values())
 
 
-def test_ui_serves_the_projects_store_on_loopback(layout, monkeypatch):
+def test_ui_serves_the_projects_store_on_loopback(layout, spec, monkeypatch, capsys):
+    write_finished(layout, spec, history(EPOCHS))
+    sync(layout, [spec.name])
+    number = find(layout, spec).info.experiment_id
     calls = []
     monkeypatch.setattr(ui_module.os, "execve", lambda *call: calls.append(call))
     open_ui(layout, port=0)
     (_, command, environment) = calls[0]
     assert command[1:4] == ["-m", "mlflow", "server"] and command[command.index("--host") + 1] == "127.0.0.1"
     assert environment["MLFLOW_BACKEND_STORE_URI"] == store_uri(layout)
+    view = f"/#/experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey=methods"
+    assert capsys.readouterr().err.splitlines()[1] == f"  digits: http://127.0.0.1:0{view}"
     with pytest.raises(TrackingError, match="http://server:5000 in a browser"):
         open_ui(layout, uri="http://server:5000")
 

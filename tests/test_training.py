@@ -62,6 +62,40 @@ def test_killed_three_times_a_run_ends_byte_identical(tmp_path, method):
         assert a.read_bytes() == b.read_bytes(), file
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("compiling", ["off", "on"])
+def test_on_a_gpu_with_deterministic_kernels_a_stopped_run_ends_byte_identical(tmp_path, compiling):
+    """Each training is a process of its own: the kernels that one chose by trial must not help the other."""
+    folders = []
+    for name in ("undisturbed", "stopped"):
+        project = make_project(tmp_path / name)
+        spec = longer(tiny(project), 6)
+        prepare_run(project, spec)
+        (tmp_path / "spec.yaml").write_text(spec.to_yaml())
+        command = [
+            sys.executable,
+            "-m",
+            "nrd",
+            "train",
+            str(tmp_path / "spec.yaml"),
+            "--root",
+            str(project.layout.root),
+        ]
+        command += ["--device", "cuda", "--deterministic", "--compile", compiling]
+        if name == "stopped":
+            live = project.layout.scratch(spec.name) / "history.csv"
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while process.poll() is None and rows(live) < 3:
+                time.sleep(0.01)
+            process.kill()
+            process.wait()
+            assert not project.layout.is_trained(spec.name)
+        subprocess.run(command, check=True, capture_output=True)
+        folders.append(project.layout.run(spec.name))
+    for file in EXACT:
+        assert (folders[0] / file).read_bytes() == (folders[1] / file).read_bytes(), file
+
+
 def rows(path):
     return path.read_text().count("\n") if path.exists() else 0
 

@@ -1,4 +1,4 @@
-"""The chain as users run it: Snakemake over every rule, what it must not do again, and DVC's round trip."""
+"""The chain as users run it: Snakemake over every rule, and what it must not do again."""
 
 import json
 import os
@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("Snakefile", "workflow", "profiles", "params", "nrd", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore")
 # A run of everything takes a minute: side by side with other tests it may take several.
 LIMIT = 540
+IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@localhost")
 
 
 def clone(folder):
@@ -33,8 +34,7 @@ def clone(folder):
 
 
 def git(folder, *arguments):
-    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return subprocess.run(["git", *IDENTITY, *arguments], cwd=folder, check=True, capture_output=True, text=True)
 
 
 def call(folder, *command, check=True, **environment):
@@ -101,6 +101,27 @@ def test_runs_are_in_mlflow(finished):
         assert [m.step for m in client.get_metric_history(run.info.run_id, "epoch/test_accuracy")] == [1, 2]
 
 
+def test_the_page_leads_to_each_runs_page_in_mlflow(finished):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("digits").experiment_id
+    page = (finished / "results/reports/tiny/index.html").read_text()
+    rows = dict(re.findall(r'<tr id="run-([^"]+)">(.*?)</tr>', page))
+    assert len(rows) == 4
+    for run in client.search_runs([experiment]):
+        address = f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run.info.run_id}"
+        assert f'<a href="{address}">' in rows[run.data.tags["nrd.run"]]
+
+
+def test_snakemakes_own_report_has_the_results(finished, tmp_path):
+    snakemake(finished, "tiny", "--report", str(tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text()
+    for file in ("index.html", "accuracy.csv", "curves.svg", "memorisation.svg", "architecture.svg"):
+        assert f"results/reports/tiny/{file}" in text, file
+    assert "Mislabeled training images that the network predicts" in text  # a caption
+
+
 def test_nothing_is_done_twice(finished):
     assert planned(finished, "tiny") == {}
 
@@ -136,29 +157,6 @@ def test_a_bad_study_is_refused_in_one_line_before_anything_runs(finished, tmp_p
 
 def test_the_whole_grid_resolves(finished):
     assert planned(finished, "all")["train"] == 630
-
-
-def test_dvc_round_trip_trains_nothing(finished, tmp_path):
-    """repro, push to a remote, wipe, pull: then the workflow has nothing to train, and tables can be rebuilt."""
-    folder = tmp_path / "copy"
-    shutil.copytree(finished, folder, symlinks=True)
-    (folder / "params/versioned.yaml").write_text("studies: tiny\nreports: [tiny]\n")
-    call(folder, "dvc", "repro")
-    call(folder, "dvc", "remote", "add", "-d", "store", str(tmp_path / "remote"))
-    call(folder, "dvc", "push")
-    before = {path.parent.name: path.read_bytes() for path in (folder / "results/runs").glob("*/metrics.json")}
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "results")
-    second = tmp_path / "second"
-    git(tmp_path, "clone", "-q", str(folder), str(second))
-    call(second, "dvc", "pull")
-    after = {path.parent.name: path.read_bytes() for path in (second / "results/runs").glob("*/metrics.json")}
-    assert before == after
-    assert len(after) == 4
-    jobs = planned(second, "tiny")
-    assert not set(jobs) & {"train", "dataset", "given_labels"}
-    snakemake(second, "tiny")
-    assert (second / "results/reports/tiny/index.html").exists()
 
 
 def test_snakemake_lint_is_clean(finished):

@@ -6,7 +6,7 @@ from torch import Tensor
 from nrd.augment import _spaces
 from nrd.augment._geometric import Interpolation
 from nrd.augment._operations import NO_OPERATION, Draw, Operations
-from nrd.augment._tensors import Fill, blocks, check_images
+from nrd.augment._tensors import Fill, blocks, check_images, send, truncate
 
 LONGEST_RANDOM_CHAIN = 3
 
@@ -37,25 +37,22 @@ class _Chains:
 
         return dirichlet(2), dirichlet(self.width)
 
-    def _run(self, images: Tensor, draw: Draw) -> Tensor:
-        """Return all chains' images, uint8 ``(N, width, C, H, W)``."""
-        chains = images.repeat_interleave(self.width, 0)
-        for step in range(draw["operation"].shape[2]):
-            operation = draw["operation"][:, :, step].flatten()
-            chains = self.operations.apply(chains, operation, draw["magnitude"][:, :, step].flatten())
-        return chains.view(len(images), self.width, *images.shape[1:])
-
-    def _mix(self, images: Tensor, draw: Draw) -> Tensor:
-        """Return the weighted sum as float32 grey levels."""
-        chains = self._run(images, draw)
-        weights = draw["weights"].to(images.device, non_blocking=True)[..., None, None, None]
-        mixed = torch.empty(images.shape, dtype=weights.dtype, device=images.device)
+    def _mix(self, images: Tensor, draw: Draw, result: Tensor) -> Tensor:
+        """Write the weighted sum of float32 grey levels to the result, without its fractions if that is uint8."""
+        start = torch.arange(len(images)).repeat_interleave(self.width)
+        pool, last = self.operations.run(
+            images, start, draw["operation"].flatten(0, 1), draw["magnitude"].flatten(0, 1)
+        )
+        last = send(last, images.device).view(-1, self.width)
+        weights = send(draw["weights"], images.device)[..., None, None, None]
         for block in blocks(images):
             # Product and sum stay two kernels, so that the sum is rounded as in the definition.
-            torch.mul(images[block], weights[block, 0], out=mixed[block])
+            mixed = images[block].to(weights.dtype).mul_(weights[block, 0])
             for place in range(self.width):
-                mixed[block].add_(chains[block, place] * weights[block, place + 1])
-        return mixed
+                chain = pool.index_select(0, last[block, place]).to(weights.dtype)
+                mixed.add_(chain.mul_(weights[block, place + 1]))
+            result[block] = truncate(mixed) if result.dtype == torch.uint8 else mixed
+        return result
 
 
 class AugMix(_Chains):
@@ -120,7 +117,7 @@ class AugMix(_Chains):
     def apply(self, images: Tensor, draw: Draw) -> Tensor:
         """Apply a draw to uint8 ``(N, C, H, W)`` images; the mixture is truncated to uint8."""
         check_images(images)
-        return self._mix(images, draw).to(torch.uint8)
+        return self._mix(images, draw, torch.empty_like(images))
 
 
 # Operation, its highest value at level 10, whether that is cut to a whole number, whether a sign is drawn.
@@ -203,4 +200,4 @@ class AugMixOriginal(_Chains):
     def apply(self, images: Tensor, draw: Draw) -> Tensor:
         """Apply a draw to uint8 ``(N, C, H, W)`` images; returns the mixture as float32 between 0 and 255."""
         check_images(images)
-        return self._mix(images, draw)
+        return self._mix(images, draw, torch.empty_like(images, dtype=torch.float32))

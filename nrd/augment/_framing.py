@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from nrd.augment._tensors import Fill, check_images, fill_colour, per_image
+from nrd.augment._tensors import Fill, check_images, fill_colour, per_image, send
 
 
 def crop_and_flip(
@@ -70,7 +70,7 @@ def flip(images: Tensor, flipped: Tensor) -> Tensor:
     Returns:
         The same shape and type.
     """
-    flags = flipped.to(images.device, non_blocking=True).view(-1, 1, 1, 1)
+    flags = send(flipped, images.device).view(-1, 1, 1, 1)
     return torch.where(flags, images.flip(3), images)
 
 

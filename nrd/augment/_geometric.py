@@ -8,16 +8,22 @@ Images that share a matrix share its index map, which is most of them in a polic
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import groupby
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from nrd.augment._tensors import Fill, blocks, check_images, fill_colour
+from nrd.augment._tensors import Fill, blocks, check_images, fill_colour, send, truncate
 
 Interpolation = Literal["nearest", "bilinear", "bilinear_fast"]
 Matrix = tuple[float, float, float, float, float, float]
+# Images that share a matrix, on average, from which it pays to take each such run by itself.
+IMAGES_PER_RUN = 4
+# Of matrices that a CPU has met, some 40 kB each at 32×32: AugMix has twenty, a RandAugment as many per magnitude.
+MAPS_KEPT = 128
 
 
 def shear_x_matrix(level: float) -> Matrix:
@@ -79,7 +85,7 @@ def _scaled_places(coefficients: Tensor, height: int, width: int) -> tuple[Tenso
 
 def _nearest_map(matrices: list[Matrix], height: int, width: int, device: torch.device) -> dict[str, Tensor]:
     """Return for each matrix the flat index of the nearest pixel and whether it is inside, both ``(M, H·W)``."""
-    coefficients = torch.tensor(matrices, dtype=torch.float64).to(device, non_blocking=True)
+    coefficients = send(torch.tensor(matrices, dtype=torch.float64), device)
     scaling = [b == d == 0 for _, b, _, d, _, _ in matrices]
     if all(scaling):
         column, row = _scaled_places(coefficients, height, width)
@@ -87,7 +93,7 @@ def _nearest_map(matrices: list[Matrix], height: int, width: int, device: torch.
         column, row = _fixed_places(coefficients, height, width)
         stepped = [flag and not _is_translation(matrix) for flag, matrix in zip(scaling, matrices, strict=True)]
         if any(stepped):
-            chosen = torch.tensor(stepped).to(device, non_blocking=True).view(-1, 1, 1)
+            chosen = send(torch.tensor(stepped), device).view(-1, 1, 1)
             scaled_column, scaled_row = _scaled_places(coefficients, height, width)
             column, row = torch.where(chosen, scaled_column, column), torch.where(chosen, scaled_row, row)
     # The sign bit of v | (length − 1 − v) says that v is outside.
@@ -110,7 +116,7 @@ def _bilinear_map(
     The entry ``index00`` is the neighbour to the upper left, ``index01`` the one to its right; what an axis without
     interpolation would not use is left out.
     """
-    coefficients = torch.tensor(matrices, dtype=torch.float64).to(device, non_blocking=True)
+    coefficients = send(torch.tensor(matrices, dtype=torch.float64), device)
     a, b, c, d, e, f = coefficients[:, :, None, None].unbind(1)
     x = torch.arange(width, dtype=torch.float64, device=device) + 0.5
     y = torch.arange(height, dtype=torch.float64, device=device).unsqueeze(-1) + 0.5
@@ -130,7 +136,9 @@ def _bilinear_map(
 def _mix(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
     """Return ``first + (second − first)·weight`` in the weight's type, each operation rounded on its own."""
     if first.dtype == torch.uint8:
-        return second.to(torch.int16).sub_(first).to(weight.dtype).mul_(weight).add_(first)
+        # Converted before they are added: operations on two types at once are not vectorised.
+        first = first.to(torch.int16)
+        return second.to(torch.int16).sub_(first).to(weight.dtype).mul_(weight).add_(first.to(weight.dtype))
     return second.sub_(first).mul_(weight).add_(first)
 
 
@@ -152,7 +160,7 @@ def _sample(flat: Tensor, maps: dict[str, Tensor]) -> Tensor:
     if value.dtype == torch.float32:
         # A value that is whole in float64 may come out just below it here; truncation must not lose a level.
         value.add_(1e-5)
-    return value.to(torch.uint8)
+    return truncate(value)
 
 
 def _warp(images: Tensor, matrices: list[Matrix], which: list[int], interpolation: Interpolation, fill: Fill) -> Tensor:
@@ -161,23 +169,53 @@ def _warp(images: Tensor, matrices: list[Matrix], which: list[int], interpolatio
         raise ValueError(f"unknown interpolation {interpolation!r}: expected nearest, bilinear or bilinear_fast")
     if not len(images):
         return images.clone()
-    height, width = images.shape[2:]
-    if interpolation == "nearest" or all(map(_is_translation, matrices)):
-        maps = _nearest_map(matrices, height, width, images.device)
-    else:
-        dtype = torch.float64 if interpolation == "bilinear" else torch.float32
-        maps = _bilinear_map(matrices, height, width, images.device, dtype)
-    maps = {key: value[:, None] for key, value in maps.items()}
-    chosen = torch.tensor(which).to(images.device, non_blocking=True)
     colour = fill_colour(fill, images)
     results = []
-    for block in blocks(images):
-        rows = chosen[block]
-        spread = maps if len(matrices) == 1 else {key: value.index_select(0, rows) for key, value in maps.items()}
-        flat = images[block].flatten(2)
-        result, inside = _sample(flat, spread), spread["inside"]
+    for part, maps in _parts(images, matrices, which, interpolation):
+        result, inside = _sample(images[part].flatten(2), maps), maps["inside"]
         results.append(result.mul_(inside) if colour is None else torch.where(inside, result, colour.flatten(2)))
     return torch.cat(results).view(images.shape)
+
+
+def _parts(
+    images: Tensor, matrices: list[Matrix], which: list[int], interpolation: Interpolation
+) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+    """Yield slices of the images with their maps, ``(1, 1, P)`` for a slice that shares a matrix.
+
+    On a CPU each run of images with one matrix shares its map, which saves spreading it, and the map is kept; a device
+    is given all images at once. Matrices that hardly repeat are spread in either case.
+    """
+    shape = (*images.shape[2:], images.device, interpolation)
+    runs = [(place, len(list(run))) for place, run in groupby(which)]
+    if images.device.type == "cpu" and len(images) >= IMAGES_PER_RUN * len(runs):
+        start = 0
+        for place, length in runs:
+            yield slice(start, start + length), _kept_maps(matrices[place], *shape)
+            start += length
+        return
+    maps = _maps(matrices, *shape)
+    chosen = send(torch.tensor(which), images.device)
+    for block in blocks(images):
+        yield block, {key: value.index_select(0, chosen[block]) for key, value in maps.items()}
+
+
+def _maps(
+    matrices: list[Matrix], height: int, width: int, device: torch.device, interpolation: Interpolation
+) -> dict[str, Tensor]:
+    """Return the maps of matrices ``(M, 1, P)``."""
+    if interpolation == "nearest" or all(map(_is_translation, matrices)):
+        maps = _nearest_map(matrices, height, width, device)
+    else:
+        dtype = torch.float64 if interpolation == "bilinear" else torch.float32
+        maps = _bilinear_map(matrices, height, width, device, dtype)
+    return {key: value[:, None] for key, value in maps.items()}
+
+
+@lru_cache(maxsize=MAPS_KEPT)
+def _kept_maps(
+    matrix: Matrix, height: int, width: int, device: torch.device, interpolation: Interpolation
+) -> dict[str, Tensor]:
+    return _maps([matrix], height, width, device, interpolation)
 
 
 def affine(images: Tensor, matrices: Tensor, interpolation: Interpolation = "nearest", fill: Fill = 0) -> Tensor:

@@ -57,9 +57,7 @@ class ColorJitter:
     def apply(self, images: Tensor, draw: Draw) -> Tensor:
         """Apply a draw to uint8 ``(N, C, H, W)`` images; they are not changed themselves."""
         check_images(images)
-        for step in range(draw["operation"].shape[1]):
-            images = self.operations.apply(images, draw["operation"][:, step], draw["magnitude"][:, step])
-        return images
+        return self.operations.apply(images, draw["operation"], draw["magnitude"])
 
 
 class RandomErasing:

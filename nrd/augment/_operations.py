@@ -1,6 +1,7 @@
 """Operations by name, applied to the images of a batch that drew them."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from nrd.augment import functional as F
 from nrd.augment._geometric import Interpolation
-from nrd.augment._tensors import Fill, blocks
+from nrd.augment._tensors import Fill, blocks, send
 
 Draw = dict[str, Tensor]
 NO_OPERATION = -1
@@ -33,6 +34,8 @@ GEOMETRIC: dict[str, Callable[[Tensor, Tensor, Interpolation, Fill], Tensor]] = 
     "translate_x": F.translate_x,
     "translate_y": F.translate_y,
 }
+# With this argument an operation changes no pixel. A third of AugMix's operations are drawn so.
+NEUTRAL = {**dict.fromkeys(GEOMETRIC, 0.0), "brightness": 1.0, "color": 1.0, "contrast": 1.0, "sharpness": 1.0}
 
 
 @dataclass(frozen=True)
@@ -52,46 +55,89 @@ class Operations:
     extra: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] | None = None
 
     def apply(self, images: Tensor, operation: Tensor, magnitude: Tensor, place: Tensor | None = None) -> Tensor:
-        """Apply to each image its own operation.
+        """Apply to each image its own operations, one after the other.
 
         Args:
             images: uint8 ``(N, C, H, W)``.
-            operation: ``(N,)`` numbers of operations on the CPU; -1 leaves an image alone.
-            magnitude: ``(N,)`` float64 on the CPU, the arguments of the operations.
-            place: ``(N, 2)`` floats on the CPU for the extra operations.
+            operation: ``(N, steps)`` numbers of operations on the CPU; -1 leaves an image alone.
+            magnitude: ``(N, steps)`` float64 on the CPU, the arguments of the operations.
+            place: ``(N, steps, 2)`` floats on the CPU for the extra operations.
 
         Returns:
-            uint8 ``(N, C, H, W)``, in the order of the images.
+            uint8 ``(N, C, H, W)``, in the order of the images; they are not changed themselves.
         """
-        if not len(images):
-            return images
-        # Sorted by operation, then magnitude: images that share a geometric map lie side by side. All sizes are
-        # known on the host, so a device is never waited for.
-        order = magnitude.argsort(stable=True)
-        order = order[operation[order].argsort(stable=True)]
-        sizes = torch.bincount(operation + 1, minlength=len(self.names) + 1).tolist()
-        magnitude, place = magnitude[order], None if place is None else place[order]
-        images = images.index_select(0, order.to(images.device, non_blocking=True))
-        results, start = [], 0
-        for name, size in zip(("identity", *self.names), sizes, strict=True):
-            results += self._apply_one(name, images, magnitude, place, slice(start, start + size))
-            start += size
-        back = torch.empty_like(order)
-        back[order] = torch.arange(len(order))
-        return torch.cat(results).index_select(0, back.to(images.device, non_blocking=True))
+        pool, last = self.run(images, torch.arange(len(images)), operation, magnitude, place)
+        return pool.index_select(0, send(last, images.device))
 
-    def _apply_one(
-        self, name: str, images: Tensor, magnitude: Tensor, place: Tensor | None, part: slice
-    ) -> Iterator[Tensor]:
-        images, magnitude = images[part], magnitude[part]
-        if name == "identity":
-            yield images
-            return
+    def run(
+        self, images: Tensor, start: Tensor, operation: Tensor, magnitude: Tensor, place: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Apply chains of operations, and leave the results where they were made.
+
+        Args:
+            images: uint8 ``(N, C, H, W)``.
+            start: ``(M,)`` int64 on the CPU: the image that each chain begins with.
+            operation: ``(M, steps)``, as for :meth:`apply`.
+            magnitude: the same.
+            place: ``(M, steps, 2)``.
+
+        Returns:
+            A pool of images uint8 ``(N + R, C, H, W)``, the given ones and all R results, and ``(M,)`` int64 on the
+            CPU: where in it each chain's last image lies.
+        """
+        chain, groups = self._plan(operation, magnitude)
+        source, last = _places(len(images), start, chain, groups)
+        pool = torch.empty(len(images) + len(chain), *images.shape[1:], dtype=torch.uint8, device=images.device)
+        pool[: len(images)] = images
+        results = pool[len(images) :]
+        source = send(source, images.device)
+        for step, name, part in groups:
+            values = magnitude[chain[part], step]
+            places = None if place is None else place[chain[part], step]
+            for block in blocks(results[part]):
+                chosen = pool.index_select(0, source[part][block])
+                # What the operation makes goes to its own place: a chain's next one fetches it from there.
+                results[part][block] = self._one(name, chosen, values[block], None if places is None else places[block])
+        return pool, last
+
+    def _one(self, name: str, images: Tensor, magnitude: Tensor, place: Tensor | None) -> Tensor:
         if name in GEOMETRIC:
-            yield GEOMETRIC[name](images, magnitude, self.interpolation, self.fill)
-            return
-        for block in blocks(images):
-            if self.extra and name in self.extra:
-                yield self.extra[name](images[block], magnitude[block], place[part][block])
-            else:
-                yield POINTWISE[name](images[block], magnitude[block])
+            return GEOMETRIC[name](images, magnitude, self.interpolation, self.fill)
+        if self.extra and name in self.extra:
+            return self.extra[name](images, magnitude, place)
+        return POINTWISE[name](images, magnitude)
+
+    def _plan(self, operation: Tensor, magnitude: Tensor) -> tuple[Tensor, list[tuple[int, str, slice]]]:
+        """Leave out what changes nothing, and sort the rest by step, operation and magnitude.
+
+        Images that share a geometric map then lie side by side. All sizes are known on the host, so that a device is
+        never waited for.
+
+        Returns:
+            The chain of each result, and the step, name and slice of each group of results.
+        """
+        neutral = torch.tensor([NEUTRAL.get(name, math.nan) for name in self.names], dtype=torch.float64)
+        idle = torch.tensor([name == "identity" for name in self.names])
+        active = (operation != NO_OPERATION) & ~idle[operation] & (magnitude != neutral[operation])
+        chain, step = active.nonzero().unbind(1)
+        chosen = magnitude[chain, step].argsort(stable=True)
+        group = (step * len(self.names) + operation[chain, step])[chosen]
+        order = group.argsort(stable=True)
+        sizes = torch.bincount(group, minlength=operation.shape[1] * len(self.names)).tolist()
+        groups, begin = [], 0
+        for number, size in enumerate(sizes):
+            if size:
+                step_number, name = divmod(number, len(self.names))
+                groups.append((step_number, self.names[name], slice(begin, begin + size)))
+                begin += size
+        return chain[chosen[order]], groups
+
+
+def _places(number: int, start: Tensor, chain: Tensor, groups: list[tuple[int, str, slice]]) -> tuple[Tensor, Tensor]:
+    """Return which image of the pool each result is made from, and where each chain ends."""
+    last, source = start.clone(), torch.empty_like(chain)
+    for _, _, part in groups:
+        of_group = chain[part]
+        source[part] = last[of_group]
+        last[of_group] = torch.arange(number + part.start, number + part.stop)
+    return source, last

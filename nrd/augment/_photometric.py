@@ -8,7 +8,7 @@ and ``ImageEnhance``, including their rounding: Pillow blends in float32 and tru
 import torch
 from torch import Tensor
 
-from nrd.augment._tensors import check_images, per_image
+from nrd.augment._tensors import check_images, per_image, truncate
 
 
 def apply_table(images: Tensor, table: Tensor) -> Tensor:
@@ -37,7 +37,9 @@ def _levels(images: Tensor, dtype: torch.dtype) -> Tensor:
 def _blend(degenerate: Tensor, images: Tensor, factor: Tensor) -> Tensor:
     """Blend as ``PIL.Image.blend`` does: float32, one rounding per operation, clipped, truncated."""
     # Product and sum stay two kernels: fused, they would round once and now and then give another grey level.
-    return (images - degenerate).mul_(factor).add_(degenerate).clamp_(0, 255).to(torch.uint8)
+    # Types are converted first: operations on two types at once are not vectorised.
+    blended = images.to(torch.float32).sub_(degenerate).mul_(factor).add_(degenerate)
+    return truncate(blended.clamp_(0, 255))
 
 
 def grayscale(images: Tensor) -> Tensor:
@@ -66,9 +68,8 @@ def brightness(images: Tensor, factor: Tensor | float) -> Tensor:
     150
     """
     check_images(images)
-    factor = per_image(factor, images, torch.float32).view(-1, 1, 1)
-    levels = _levels(images, torch.float32)
-    return apply_table(images, _blend(torch.zeros_like(factor), levels, factor))
+    factor = per_image(factor, images, torch.float32).view(-1, 1, 1, 1)
+    return truncate(images.to(torch.float32).mul_(factor).clamp_(0, 255))
 
 
 def contrast(images: Tensor, factor: Tensor | float) -> Tensor:
@@ -82,13 +83,12 @@ def contrast(images: Tensor, factor: Tensor | float) -> Tensor:
         uint8 ``(N, C, H, W)``.
     """
     check_images(images)
-    factor = per_image(factor, images, torch.float32).view(-1, 1, 1)
+    factor = per_image(factor, images, torch.float32).view(-1, 1, 1, 1)
     luma = grayscale(images).flatten(1)
     pixels = luma.shape[1]
     # Half of the pixel count added before the integer division rounds the mean as int(mean + 0.5) does.
     mean = luma.sum(1).mul_(2).add_(pixels).div(2 * pixels, rounding_mode="floor")
-    mean = mean.to(torch.float32).view(-1, 1, 1)
-    return apply_table(images, _blend(mean, _levels(images, torch.float32), factor))
+    return _blend(mean.to(torch.float32).view(-1, 1, 1, 1), images, factor)
 
 
 def color(images: Tensor, factor: Tensor | float) -> Tensor:
@@ -167,9 +167,11 @@ def solarize(images: Tensor, threshold: Tensor | float) -> Tensor:
     """
     check_images(images)
     # i < t and i < ceil(t) are the same for whole i, and whole numbers survive the conversion.
-    threshold = per_image(threshold, images, torch.float64).ceil().to(torch.int16).view(-1, 1, 1, 1)
-    above = (images >= threshold).view(torch.uint8)
-    return images ^ above.neg_()  # 255 where inverted: v ^ 255 is 255 − v
+    threshold = per_image(threshold, images, torch.float64).ceil().view(-1, 1, 1, 1)
+    # Compared into bytes: a comparison that makes booleans is not vectorised.
+    above = torch.ge(images, threshold.clamp(0, 255).to(torch.uint8), out=torch.empty_like(images))
+    # 255 where inverted: v ^ 255 is 255 − v.
+    return above.mul_((threshold <= 255).to(torch.uint8) * 255).bitwise_xor_(images)
 
 
 def solarize_add(images: Tensor, addition: Tensor | float, threshold: float = 128) -> Tensor:
@@ -185,7 +187,7 @@ def solarize_add(images: Tensor, addition: Tensor | float, threshold: float = 12
     """
     check_images(images)
     addition = per_image(addition, images, torch.float64).view(-1, 1, 1)
-    levels = (_levels(images, torch.float64) + addition).clamp_(0, 255).to(torch.uint8)
+    levels = truncate((_levels(images, torch.float64) + addition).clamp_(0, 255))
     return apply_table(images, torch.where(levels < threshold, levels, 255 - levels))
 
 
@@ -215,21 +217,19 @@ def autocontrast(images: Tensor) -> Tensor:
     # A number divided by a tensor is computed from the reciprocal and would be one bit off; a tensor is not.
     scale = torch.full_like(low, 255.0).div_(high - low)
     levels = _levels(images, torch.float64)
-    table = (levels * scale).add_(-low * scale).clamp_(0, 255).to(torch.uint8)
+    table = truncate((levels * scale).add_(-low * scale).clamp_(0, 255))
     return apply_table(images, torch.where(high > low, table, levels.to(torch.uint8)))
 
 
-def _histogram(images: Tensor) -> Tensor:
-    """Count the grey levels of each channel: int32 ``(N, C, 256)``."""
+def _histogram(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the counts of each channel's grey levels, int32 ``(N, C, 256)``, and each pixel's place in them all."""
     number, channels = images.shape[:2]
     rows = torch.arange(number * channels, dtype=torch.int64, device=images.device).view(number, channels, 1) * 256
-    bins = (rows + images.flatten(2)).flatten()
-    if images.device.type == "cpu":
-        return torch.bincount(bins, minlength=number * channels * 256).to(torch.int32).view(number, channels, 256)
-    # bincount looks at its largest value on the host; adding ones leaves the device running.
-    ones = torch.ones((), dtype=torch.int32, device=images.device).expand(len(bins))
+    bins = images.flatten(2).long().add_(rows).flatten()
+    # bincount looks at its largest value on the host; adding ones leaves a device running, and is faster on a CPU.
+    ones = torch.ones_like(bins, dtype=torch.int32)
     counts = torch.zeros(number * channels * 256, dtype=torch.int32, device=images.device)
-    return counts.scatter_add_(0, bins, ones).view(number, channels, 256)
+    return counts.scatter_add_(0, bins, ones).view(number, channels, 256), bins
 
 
 def equalize(images: Tensor) -> Tensor:
@@ -243,7 +243,7 @@ def equalize(images: Tensor) -> Tensor:
         images never do), which is Pillow's definition.
     """
     check_images(images)
-    counts = _histogram(images)
+    counts, bins = _histogram(images)
     brightest = images.flatten(2).amax(2, keepdim=True).long()
     pixels = images.shape[2] * images.shape[3]
     step = (pixels - counts.gather(2, brightest)).div(255, rounding_mode="floor")
@@ -252,4 +252,4 @@ def equalize(images: Tensor) -> Tensor:
     # Quotients of such small whole numbers round down to the same number in float64, and faster.
     table = before.to(torch.float64).div_(step.clamp(min=1)).clamp_(max=255)
     identity = _levels(images, torch.uint8)
-    return apply_table(images, torch.where(step > 0, table.to(torch.uint8), identity))
+    return torch.where(step > 0, truncate(table), identity).flatten().index_select(0, bins).view(images.shape)

@@ -131,10 +131,7 @@ class RandAugment:
     def apply(self, images: Tensor, draw: Draw) -> Tensor:
         """Apply a draw to uint8 ``(N, C, H, W)`` images; they are not changed themselves."""
         check_images(images)
-        for step in range(self.num_ops):
-            place = draw["place"][:, step] if "place" in draw else None
-            images = self.operations.apply(images, draw["operation"][:, step], draw["magnitude"][:, step], place)
-        return images
+        return self.operations.apply(images, draw["operation"], draw["magnitude"], draw.get("place"))
 
 
 # Two operations each with probability and bin (of ten): AutoAugment, Cubuk et al. 2019, table 7, in torchvision's
@@ -207,6 +204,4 @@ class AutoAugment:
     def apply(self, images: Tensor, draw: Draw) -> Tensor:
         """Apply a draw to uint8 ``(N, C, H, W)`` images; they are not changed themselves."""
         check_images(images)
-        for step in range(2):
-            images = self.operations.apply(images, draw["operation"][:, step], draw["magnitude"][:, step])
-        return images
+        return self.operations.apply(images, draw["operation"], draw["magnitude"])

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nrd.benchmark.ours import Ours, build_spec
-from nrd.benchmark.reference import Recipe, Reference
+from nrd.benchmark.ours import Ours
+from nrd.benchmark.reference import Reference
 from nrd.label_noise import corrupt
 from nrd.models import create_model
 from nrd.randomness import generator
-from nrd.spec import NetworkSpec
+from nrd.spec import NetworkSpec, RunSpec
 from nrd.training.schedule import learning_rate
 
 # A quarter of the pocket network's width.
@@ -26,10 +26,9 @@ STUDENT_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.3
 def measure(
     train: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
-    recipe: Recipe,
+    spec: RunSpec,
     epochs: int = 12,
     seeds: int = 5,
-    network: NetworkSpec = NETWORK,
     device: torch.device | None = None,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -40,10 +39,9 @@ def measure(
     Args:
         train: uint8 images ``(N, 3, 32, 32)`` and true labels.
         test: the same, to judge by.
-        recipe: what to train.
+        spec: what to train.
         epochs: of each training, on a cosine schedule.
         seeds: number of pairs, 2 to 10.
-        network: of both.
         device: None is the CPU.
         report: called with each pair's row.
 
@@ -57,15 +55,15 @@ def measure(
         given = torch.from_numpy(corrupt(train[1].numpy(), *NOISE, num_classes=10, seed=seed).labels)
         row = {
             "seed": seed,
-            "nrd": _train_ours(recipe, network, epochs, seed, (train[0], given), test, device),
-            "reference": _train_reference(recipe, network, epochs, seed, (train[0], given), test, device),
+            "nrd": _train_ours(spec, epochs, seed, (train[0], given), test, device),
+            "reference": _train_reference(spec, epochs, seed, (train[0], given), test, device),
         }
         report(row)
         pairs.append(row)
     differences = np.array([row["nrd"] - row["reference"] for row in pairs])
     spread = differences.std(ddof=1) / math.sqrt(seeds)
     return {
-        "method": recipe.method,
+        "method": spec.method.name,
         "images": len(train[1]),
         "test_images": len(test[1]),
         "epochs": epochs,
@@ -76,8 +74,8 @@ def measure(
     }
 
 
-def _rates(recipe: Recipe, network: NetworkSpec, epochs: int) -> list[float]:
-    settings = build_spec(recipe, network).optimization
+def _rates(spec: RunSpec, epochs: int) -> list[float]:
+    settings = spec.optimization
     schedule = settings.schedule.model_copy(update={"name": "cosine"})
     settings = settings.model_copy(update={"epochs": epochs, "schedule": schedule})
     return [learning_rate(settings, epoch) for epoch in range(epochs)]
@@ -86,21 +84,18 @@ def _rates(recipe: Recipe, network: NetworkSpec, epochs: int) -> list[float]:
 Data = tuple[Tensor, Tensor]
 
 
-def _train_ours(
-    recipe: Recipe, network: NetworkSpec, epochs: int, seed: int, train: Data, test: Data, device: torch.device
-) -> float:
-    ours = Ours(build_spec(recipe, network, seed=seed), *train, device)
-    for rate in _rates(recipe, network, epochs):
+def _train_ours(spec: RunSpec, epochs: int, seed: int, train: Data, test: Data, device: torch.device) -> float:
+    ours = Ours(spec.model_copy(update={"seed": seed}), *train, device)
+    for rate in _rates(spec, epochs):
         ours.epoch(rate)
     return 100 * (ours.evaluate(test[0]).argmax(dim=1).cpu() == test[1]).double().mean().item()
 
 
-def _train_reference(
-    recipe: Recipe, network: NetworkSpec, epochs: int, seed: int, train: Data, test: Data, device: torch.device
-) -> float:
+def _train_reference(spec: RunSpec, epochs: int, seed: int, train: Data, test: Data, device: torch.device) -> float:
     torch.manual_seed(seed)  # the reference draws from the global generator
+    network = spec.network
     model = create_model(network.name, 10, generator=generator(seed, "init", 0), **network.options)
-    reference = Reference(recipe, model, *train, device)
-    for rate in _rates(recipe, network, epochs):
+    reference = Reference(spec, model, *train, device)
+    for rate in _rates(spec, epochs):
         reference.epoch(rate)
     return 100 * reference.accuracy(*test)

@@ -1,11 +1,13 @@
-"""How fast the views are, beside torchvision's transforms applied image by image.
+"""How fast the views are, beside torchvision's transforms image by image and, where installed, kornia's on the batch.
 
-The two take turns, and each reports its fastest turn, so that other programs on the machine disturb both alike.
+They take turns, and each reports its fastest turn, so that other programs on the machine disturb both alike.
 Seconds are the process's own CPU seconds; set the number of threads before measuring.
 """
 
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -43,6 +45,33 @@ def torchvision_pipeline(view: str) -> Callable[[Any], Tensor]:
     return v2.Compose([*_policies()[view], *frame, *scale])
 
 
+def kornia_pipeline(view: str) -> Callable[[Tensor], Tensor] | None:
+    """Return kornia's pipeline of a uint8 batch for a view, or None where kornia or a counterpart is missing.
+
+    It is not the same policy: RandAugment and AutoAugment draw their operations once for the whole batch (magnitude
+    signs, crops and flips per image), work on floats that no step rounds to grey levels, and there is no AugMix.
+    """
+    if importlib.util.find_spec("kornia") is None:
+        return None
+    import kornia.augmentation as K
+    from kornia.augmentation.auto import AutoAugment, RandAugment
+
+    policies: dict[str, list[Any]] = {
+        "none": [],
+        "crop": [],
+        "gjs": [RandAugment(1, 3)],
+        "paper": [RandAugment(1, 3)],
+        "autoaugment": [AutoAugment("cifar10")],
+        "color_jitter": [K.ColorJiggle(0.4, 0.4, 0.4)],
+    }
+    if view not in policies:
+        return None
+    frame = [] if view == "none" else [K.RandomCrop((SIZE, SIZE), PADDING), K.RandomHorizontalFlip()]
+    normalise = K.Normalize(torch.tensor(MEAN), torch.tensor(STD))
+    pipeline = K.AugmentationSequential(*policies[view], *frame, normalise)
+    return lambda images: pipeline(images.to(torch.float32) / 255)
+
+
 def _images_per_second(function: Callable[[], int], seconds: float) -> float:
     start, images = time.process_time(), 0
     while (spent := time.process_time() - start) < seconds or not images:
@@ -64,12 +93,17 @@ def _measure(name: str, images: Tensor, seconds: float) -> dict[str, Any]:
         return lambda: len([pipeline(image) for image in inputs])
 
     contestants = {"nrd": ours, "torchvision_pil": each(pictures), "torchvision_tensor": each(tensors)}
+    if (batched := kornia_pipeline(name)) is not None:
+        contestants["kornia"] = lambda: len(batched(images))
     best = dict.fromkeys(contestants, 0.0)
     for _ in range(TURNS):
         for contestant, function in contestants.items():
             best[contestant] = max(best[contestant], _images_per_second(function, seconds / TURNS))
     faster = best["nrd"] / max(best["torchvision_pil"], best["torchvision_tensor"])
-    return {"view": name, "batch": len(images), **best, "times_faster": faster}
+    row = {"view": name, "batch": len(images), **best, "times_faster": faster}
+    if "kornia" in best:
+        row |= {"times_faster_than_kornia": best["nrd"] / best["kornia"], "kornia_version": version("kornia")}
+    return row
 
 
 def measure(
@@ -88,7 +122,8 @@ def measure(
 
     Returns:
         For each view ``view``, ``batch``, images per CPU-second ``nrd``, ``torchvision_pil`` and
-        ``torchvision_tensor``, and ``times_faster``: than the faster of torchvision's two.
+        ``torchvision_tensor``, and ``times_faster``: than the faster of torchvision's two. Where kornia is installed
+        and has a counterpart, ``kornia``, ``times_faster_than_kornia`` and ``kornia_version``.
 
     Raises:
         ValueError: for a view without a counterpart in torchvision.

@@ -17,7 +17,7 @@ Output = Annotated[Optional[Path], typer.Option("--json", help="Also write the n
 View = Annotated[str, typer.Option(help="View of the student.")]
 Teacher = Annotated[str, typer.Option(help="View of the teacher.")]
 Precision = Annotated[str, typer.Option(help="float32 or bfloat16.")]
-POCKET = "preact_resnet_pocket"
+Root = Annotated[Path, typer.Option("--root", help="Folder that holds params/ and data/.", envvar="NRD_ROOT")]
 
 
 @app.command()
@@ -28,7 +28,7 @@ def augment(
     threads: Threads = 1,
     output: Output = None,
 ) -> None:
-    """Compare the views with torchvision's transforms, image by image: images per CPU-second."""
+    """Compare the views with torchvision's transforms image by image, and kornia's if it is installed."""
     import torch
 
     torch.set_num_threads(threads)
@@ -40,51 +40,42 @@ def augment(
 
 @app.command()
 def train(
-    methods: Annotated[Optional[list[str]], typer.Argument(help="ce, gjs, nrd; by default all.")] = None,  # noqa: UP045
-    network: Annotated[Optional[list[str]], typer.Option(help="May be given several times.")] = None,  # noqa: UP045
+    methods: Annotated[Optional[list[str]], typer.Argument(help="Names of methods, or all: the default.")] = None,  # noqa: UP045
+    network: Annotated[Optional[list[str]], typer.Option(help="May be given several times; or all.")] = None,  # noqa: UP045
     student: View = "crop",
     teacher: Teacher = "augmix",
     batch: Annotated[int, typer.Option(min=2, help="Images of a step.")] = 64,
     precision: Precision = "float32",
     device: Device = "auto",
     seconds: Annotated[float, typer.Option(min=0, help="For each contestant.")] = 10.0,
+    images: Annotated[Optional[int], typer.Option(min=4, help="Of an epoch; by default what suits the device.")] = None,  # noqa: UP045
     compiling: Annotated[str, typer.Option("--compile", help="auto, on or off.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Loader processes of the plain reference.")] = 0,
     threads: Threads = 1,
+    root: Root = Path(),
     output: Output = None,
 ) -> None:
     """Compare training with a plain DataLoader and an eager step, and with what the device can do."""
     import torch
 
-    from nrd.benchmark.reference import METHODS
     from nrd.training.build import pick_device
 
-    _check("method", methods or [], METHODS)
+    specs = _specs(root, methods or (), network or (), student, teacher, batch, precision)
     _check("--compile", [compiling], ("auto", "on", "off"))
-    _check("--precision", [precision], ("float32", "bfloat16"))
+    if images is not None and images < 2 * batch:
+        raise _refusal(f"--images: {images} are fewer than two steps of {batch}")
     torch.set_num_threads(threads)
     where = pick_device(device)
     from nrd.benchmark.train import measure
 
-    rows = measure(
-        tuple(methods or METHODS),
-        tuple(network or [POCKET]),
-        student,
-        teacher,
-        batch,
-        precision,
-        where,
-        seconds,
-        compiling,
-        workers,
-    )
+    rows = measure(specs, where, seconds, compiling, workers, images)
     _present("Training", rows, output, str(where))
 
 
 @app.command()
 def slots(
-    method: Annotated[str, typer.Argument(help="ce, gjs or nrd.")] = "nrd",
-    network: Annotated[str, typer.Option()] = POCKET,
+    method: Annotated[str, typer.Argument(help="Name of a method.")] = "nrd",
+    network: Annotated[Optional[str], typer.Option()] = None,  # noqa: UP045
     student: View = "crop",
     teacher: Teacher = "augmix",
     batch: Annotated[int, typer.Option(min=2)] = 64,
@@ -92,22 +83,21 @@ def slots(
     device: Device = "auto",
     runs: Annotated[Optional[list[int]], typer.Option(help="Runs at a time; may be given several times.")] = None,  # noqa: UP045
     seconds: Annotated[float, typer.Option(min=0, help="For each number of runs.")] = 10.0,
+    root: Root = Path(),
     output: Output = None,
 ) -> None:
     """Measure the total throughput of several runs at a time on one GPU, or on the cores of a CPU."""
-    from nrd.benchmark.reference import METHODS, Recipe
     from nrd.benchmark.slots import measure
     from nrd.training.build import pick_device
 
-    _check("method", [method], METHODS)
+    (spec,) = _specs(root, [method], [network] if network else (), student, teacher, batch, precision)
     where = str(pick_device(device))
-    rows = measure(Recipe(method, student, teacher, batch_size=batch), network, precision, where, runs or (), seconds)
-    _present("Runs at a time", rows, output, where)
+    _present("Runs at a time", measure(spec, where, runs or (), seconds), output, where)
 
 
 @app.command()
 def agreement(
-    method: Annotated[str, typer.Argument(help="ce, gjs or nrd.")] = "nrd",
+    method: Annotated[str, typer.Argument(help="Name of a method that the plain reference has.")] = "nrd",
     dataset: Annotated[str, typer.Option(help="Of 32×32 colour images in ten classes, in params/datasets.")] = (
         "cifar10-5k"
     ),
@@ -119,21 +109,20 @@ def agreement(
     teacher: Teacher = "augmix",
     device: Device = "auto",
     threads: Threads = 1,
-    root: Annotated[Path, typer.Option("--root", help="Folder that holds params/ and data/.", envvar="NRD_ROOT")] = (
-        Path()
-    ),
+    root: Root = Path(),
     output: Output = None,
 ) -> None:
     """Train pairs by the fast step and by the plain reference, and compare their test accuracies."""
     import torch
 
-    from nrd.benchmark.agreement import measure
-    from nrd.benchmark.reference import METHODS, Recipe
+    from nrd.benchmark.agreement import NETWORK, measure
+    from nrd.benchmark.reference import METHODS
     from nrd.data.arrays import load_arrays
     from nrd.study import Project
     from nrd.training.build import pick_device
 
-    _check("method", [method], METHODS)
+    _check("method", [method], tuple(METHODS))
+    (spec,) = _specs(root, [method], (), student, teacher, 64, "float32")
     torch.set_num_threads(threads)
     project, where = Project(root), pick_device(device)
     _check("--dataset", [dataset], tuple(project.datasets))
@@ -145,18 +134,66 @@ def agreement(
             (arrays.test_images, arrays.test_labels, test_images),
         )
     ]
-    # Larger steps of the optimiser than the paper's would make short trainings differ more from seed to seed.
-    recipe = Recipe(method, student, teacher)
-    result = measure(*parts, recipe, epochs, seeds, device=where, report=lambda row: print(json.dumps(row), flush=True))
+    spec = spec.model_copy(update={"network": NETWORK})
+    result = measure(*parts, spec, epochs, seeds, where, lambda row: print(json.dumps(row), flush=True))
     print(f"ours less reference: {result['difference']:+.2f} ± {result['interval']:.2f} points (95 %)")
     _save([result], output, str(where))
 
 
+@app.command()
+def table(
+    files: Annotated[Optional[list[Path]], typer.Argument(help="Written by --json, of one kind.")] = None,  # noqa: UP045
+    update: Annotated[Optional[Path], typer.Option(help="A document whose tables are made anew instead.")] = None,  # noqa: UP045
+    root: Root = Path(),
+) -> None:
+    """Print measured numbers as a Markdown table, or make those of a document anew."""
+    from nrd.benchmark.table import markdown, refresh
+    from nrd.files import write_text
+
+    if bool(files) == bool(update):
+        raise _refusal("give either files to print, or a document to --update")
+    if update is None:
+        print(markdown(files))
+        return
+    try:
+        write_text(update, refresh(update.read_text(encoding="utf-8"), root))
+    except OSError as error:
+        raise _refusal(f"{update}: {error.strerror}") from None
+
+
+def _specs(
+    root: Path,
+    methods: Sequence[str],
+    networks: Sequence[str],
+    student: str,
+    teacher: str,
+    batch: int,
+    precision: str,
+) -> list[Any]:
+    """Return what to train, once every name is known to exist."""
+    from nrd.benchmark.specs import POCKET, benchmark_specs
+    from nrd.catalogue import NETWORKS, VIEWS
+    from nrd.study import Project
+
+    project = Project(root)
+    methods = () if list(methods) == ["all"] else methods
+    networks = tuple(NETWORKS) if list(networks) == ["all"] else networks
+    _check("method", methods, tuple(project.methods))
+    _check("--network", networks, tuple(NETWORKS))
+    _check("--student, --teacher", [student, teacher], tuple(VIEWS))
+    _check("--precision", [precision], ("float32", "bfloat16"))
+    return benchmark_specs(project, methods, networks or (POCKET,), student, teacher, batch, precision)
+
+
 def _check(what: str, given: Sequence[str], allowed: Sequence[str]) -> None:
+    if unknown := set(given) - set(allowed):
+        raise _refusal(f"{what}: there is no {', '.join(sorted(unknown))}; allowed: {', '.join(allowed)}")
+
+
+def _refusal(message: str) -> Exception:
     from nrd.spec import SpecError
 
-    if unknown := set(given) - set(allowed):
-        raise SpecError(f"{what}: there is no {', '.join(sorted(unknown))}; allowed: {', '.join(allowed)}")
+    return SpecError(message)
 
 
 def _present(title: str, rows: list[dict[str, Any]], output: Path | None, device: str) -> None:

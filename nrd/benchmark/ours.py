@@ -1,4 +1,4 @@
-"""A recipe trained by the project's own step, and where its time goes."""
+"""A run trained by the project's own step, and where its time goes."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -6,54 +6,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from nrd.benchmark.augment import MEAN, STD
 from nrd.benchmark.peak import clock
-from nrd.benchmark.reference import Recipe
 from nrd.data.device import Part
 from nrd.evaluation.predict import predict_probabilities
 from nrd.methods.base import Batch, Context
 from nrd.randomness import generator
-from nrd.spec import DatasetSpec, MethodSpec, NetworkSpec, NoiseSpec, OptimizationSpec, RunSpec, TeacherSpec, ViewSpec
+from nrd.spec import RunSpec
 from nrd.training.batches import chunk_size_for, make_batches
 from nrd.training.build import build_method, build_optimizer, build_views
 from nrd.training.statistics import EpochStatistics
 from nrd.training.step import Step, wants_compilation
-
-IMPLEMENTATIONS = {
-    "ce": "nrd.methods.single:CE",
-    "gjs": "nrd.methods.consistency:GJS",
-    "nrd": "nrd.methods.distillation:NRD",
-}
-
-
-def build_spec(recipe: Recipe, network: NetworkSpec, precision: str = "float32", seed: int = 1) -> RunSpec:
-    """Return the spec of a recipe on colour images of 32×32."""
-    hyperparameters = {"ce": {}, "gjs": {"pi1": recipe.pi[0]}, "nrd": {"pi": list(recipe.pi)}}[recipe.method]
-    views = {"student": ViewSpec(name=recipe.student)}
-    if recipe.method == "nrd":
-        views["teacher"] = ViewSpec(name=recipe.teacher)
-    return RunSpec(
-        dataset=DatasetSpec(
-            name="benchmark", checksum="0" * 64, num_classes=10, channels=3, image_size=32, mean=MEAN, std=STD
-        ),
-        noise=NoiseSpec(slug="clean", definition="clean"),
-        method=MethodSpec(
-            name=recipe.method,
-            implementation=IMPLEMENTATIONS[recipe.method],
-            hyperparameters=hyperparameters,
-            views=views,
-            teacher=TeacherSpec(decay=recipe.decay) if recipe.method == "nrd" else None,
-        ),
-        network=network,
-        optimization=OptimizationSpec(
-            epochs=1,
-            batch_size=recipe.batch_size,
-            learning_rate=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-        ),
-        seed=seed,
-        precision=precision,
-    )
 
 
 class Ours:

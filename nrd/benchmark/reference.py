@@ -1,8 +1,8 @@
 """The plain way to train the same methods: what the project's own step is measured against.
 
 Written as a textbook would: a ``DataLoader`` applies torchvision's transforms image by image, the step is eager, its
-losses follow the formulas term by term, and the teacher's average is a loop over parameters. It shares the networks
-and nothing else with the project's training code.
+losses follow the papers' formulas term by term, and the teacher's average is a loop over parameters. It shares the
+networks and nothing else with the project's training code.
 """
 
 import copy
@@ -16,35 +16,99 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from nrd.benchmark.augment import torchvision_pipeline
+from nrd.spec import RunSpec
 
-METHODS = ("ce", "gjs", "nrd")
+
+def cross_entropy(logits: list[Tensor], labels: Tensor) -> Tensor:
+    """CE."""
+    return F.cross_entropy(logits[0], labels)
+
+
+def bootstrapping(logits: list[Tensor], labels: Tensor, beta: float) -> Tensor:
+    """Soft bootstrapping, Reed et al. 2015: the target is mixed with the prediction, whose weight is β."""
+    p = logits[0].softmax(dim=1)
+    target = (1 - beta) * one_hot(labels, p) + beta * p
+    return -(target * p.clamp(min=1e-7).log()).sum(dim=1).mean()
+
+
+def label_smoothing(logits: list[Tensor], labels: Tensor, epsilon: float) -> Tensor:
+    """Label smoothing, Szegedy et al. 2016, as the divergence from the smoothed label."""
+    log_p = logits[0].log_softmax(dim=1)
+    target = (1 - epsilon) * one_hot(labels, log_p) + epsilon / log_p.shape[1]
+    return F.kl_div(log_p, target, reduction="batchmean")
+
+
+def reverse_cross_entropy(logits: list[Tensor], labels: Tensor) -> Tensor:
+    """RCE: prediction and label change places, and the label's zeros count as 10⁻⁴."""
+    p = logits[0].softmax(dim=1).clamp(1e-7, 1)
+    return -(p * one_hot(labels, p).clamp(1e-4, 1).log()).sum(dim=1).mean()
+
+
+def symmetric_cross_entropy(logits: list[Tensor], labels: Tensor, alpha: float, beta: float) -> Tensor:
+    """SCE, Wang et al. 2019."""
+    return alpha * cross_entropy(logits, labels) + beta * reverse_cross_entropy(logits, labels)
+
+
+def generalized_cross_entropy(logits: list[Tensor], labels: Tensor, q: float) -> Tensor:
+    """GCE, Zhang & Sabuncu 2018."""
+    p = logits[0].softmax(dim=1).gather(1, labels[:, None]).clamp(min=1e-7)
+    return ((1 - p**q) / q).mean()
+
+
+def normalised_and_reverse(logits: list[Tensor], labels: Tensor, alpha: float, beta: float) -> Tensor:
+    """NCE+RCE, Ma et al. 2020."""
+    log_p = logits[0].log_softmax(dim=1)
+    normalised = log_p.gather(1, labels[:, None])[:, 0] / log_p.sum(dim=1)
+    return alpha * normalised.mean() + beta * reverse_cross_entropy(logits, labels)
+
+
+def jensen_shannon_of_views(logits: list[Tensor], labels: Tensor, pi1: float) -> Tensor:
+    """JS of one view and GJS of several, Englesson & Azizpour 2021: the label weighs π₁, the views share the rest."""
+    share = (1 - pi1) / len(logits)
+    return noise_robust_distillation(logits, labels, [pi1, *[share] * len(logits)])
+
+
+def noise_robust_distillation(logits: list[Tensor], labels: Tensor, pi: list[float]) -> Tensor:
+    """NRD, eq. 25: the label, the student's prediction and the teacher's."""
+    predictions = [output.softmax(dim=1) for output in logits]
+    return jensen_shannon([one_hot(labels, predictions[0]), *predictions], tuple(pi))
+
+
+def one_hot(labels: Tensor, like: Tensor) -> Tensor:
+    """Return labels as distributions."""
+    return F.one_hot(labels, like.shape[1]).to(like.dtype)
+
+
+def jensen_shannon(distributions: list[Tensor], weights: tuple[float, ...]) -> Tensor:
+    """Return the scaled generalized Jensen-Shannon divergence Σᵢ πᵢ KL(pᵢ ‖ m) / Z, averaged over the batch."""
+    mixture = sum(weight * p for weight, p in zip(weights, distributions, strict=True)).clamp(1e-7, 1)
+    total = sum(
+        weight * F.kl_div(mixture.log(), p, reduction="batchmean")
+        for weight, p in zip(weights, distributions, strict=True)
+    )
+    return total / (-(1 - weights[0]) * math.log(1 - weights[0]))
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What both ways train.
+class Plain:
+    """A method: its loss of the logits of all views, and how many views student and teacher see."""
 
-    Attributes:
-        method: ``ce``, ``gjs`` or ``nrd``.
-        student: view of the student.
-        teacher: view of the teacher, for ``nrd``.
-        pi: weights of label and student views (``gjs``), or of label, student and teacher (``nrd``).
-        decay: of the teacher's average.
-    """
+    loss: Callable[..., Tensor]
+    student: int = 1
+    teacher: int = 0
 
-    method: str
-    student: str = "crop"
-    teacher: str = "augmix"
-    pi: tuple[float, ...] = (0.3, 0.4, 0.3)
-    decay: float = 0.99
-    batch_size: int = 64
-    learning_rate: float = 0.05
-    weight_decay: float = 1e-4
 
-    @property
-    def views(self) -> list[str]:
-        """View of each forward pass of a step."""
-        return {"ce": [self.student], "gjs": [self.student] * 2, "nrd": [self.student, self.teacher]}[self.method]
+METHODS = {
+    "ce": Plain(cross_entropy),
+    "bs": Plain(bootstrapping),
+    "ls": Plain(label_smoothing),
+    "sce": Plain(symmetric_cross_entropy),
+    "gce": Plain(generalized_cross_entropy),
+    "nce-rce": Plain(normalised_and_reverse),
+    "js": Plain(jensen_shannon_of_views),
+    "gjs": Plain(jensen_shannon_of_views, student=2),
+    "nrd": Plain(noise_robust_distillation, teacher=1),
+}
 
 
 class Images(Dataset):
@@ -68,7 +132,7 @@ class Reference:
     """A plain training of one network.
 
     Args:
-        recipe: what to train.
+        spec: what to train; of its method's hyper-parameters those that differ from their default.
         network: untrained.
         images: uint8 ``(N, C, H, W)`` of training.
         labels: given labels ``(N,)``.
@@ -78,19 +142,20 @@ class Reference:
 
     def __init__(
         self,
-        recipe: Recipe,
+        spec: RunSpec,
         network: nn.Module,
         images: Tensor,
         labels: Tensor,
         device: torch.device,
         workers: int = 0,
     ) -> None:
-        self.recipe, self.device = recipe, device
+        self.spec, self.device = spec, device
+        self.plain, settings = METHODS[spec.method.name], spec.optimization
         self.student = network.to(device).train()
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False) if recipe.method == "nrd" else None
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False) if self.plain.teacher else None
         self.loader = DataLoader(
-            Images(images.cpu(), labels.cpu(), recipe.views),
-            batch_size=recipe.batch_size,
+            Images(images.cpu(), labels.cpu(), self._views()),
+            batch_size=settings.batch_size,
             shuffle=True,
             drop_last=True,
             num_workers=workers,
@@ -99,12 +164,17 @@ class Reference:
         )
         self.optimizer = torch.optim.SGD(
             self.student.parameters(),
-            lr=recipe.learning_rate,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=recipe.weight_decay,
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            nesterov=settings.nesterov,
+            weight_decay=settings.weight_decay,
         )
         self.total = 0.0
+
+    def _views(self) -> list[str]:
+        """Return the view of each forward pass of a step."""
+        counts = {"student": self.plain.student, "teacher": self.plain.teacher}
+        return [self.spec.method.views[role].name for role, count in counts.items() for _ in range(count)]
 
     def steps(self) -> Iterator[Callable[[], None]]:
         """Yield one epoch's steps; the time until a step is yielded is that of loading its batch."""
@@ -127,23 +197,16 @@ class Reference:
         self.optimizer.step()
         self.total += loss.item()
         if self.teacher is not None:
+            decay = self.spec.method.teacher.decay
             for mine, theirs in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
-                mine.data.mul_(self.recipe.decay).add_(theirs.data, alpha=1 - self.recipe.decay)
+                mine.data.mul_(decay).add_(theirs.data, alpha=1 - decay)
 
     def loss(self, views: list[Tensor], labels: Tensor) -> Tensor:
-        """Return the method's loss."""
-        if self.recipe.method == "ce":
-            return F.cross_entropy(self.student(views[0]), labels)
-        if self.recipe.method == "gjs":
-            pi1 = self.recipe.pi[0]
-            weights = (pi1, *[(1 - pi1) / len(views)] * len(views))
-            predictions = [self.student(view).softmax(dim=1) for view in views]
-        else:
-            weights = self.recipe.pi
-            with torch.no_grad():
-                taught = self.teacher(views[1]).softmax(dim=1)
-            predictions = [self.student(views[0]).softmax(dim=1), taught]
-        return jensen_shannon([F.one_hot(labels, predictions[0].shape[1]).float(), *predictions], weights)
+        """Return the method's loss; views of the teacher follow those of the student."""
+        logits = [self.student(view) for view in views[: self.plain.student]]
+        with torch.no_grad():
+            logits += [self.teacher(view) for view in views[self.plain.student :]]
+        return self.plain.loss(logits, labels, **self.spec.method.hyperparameters)
 
     @torch.no_grad()
     def accuracy(self, images: Tensor, labels: Tensor) -> float:
@@ -156,13 +219,3 @@ class Reference:
             right += (self.student(batch).argmax(dim=1).cpu() == truth.cpu()).sum().item()
         self.student.train()
         return right / len(images)
-
-
-def jensen_shannon(distributions: list[Tensor], weights: tuple[float, ...]) -> Tensor:
-    """Return the scaled generalized Jensen-Shannon divergence Σᵢ πᵢ KL(pᵢ ‖ m) / Z, averaged over the batch."""
-    mixture = sum(weight * p for weight, p in zip(weights, distributions, strict=True)).clamp(1e-7, 1)
-    total = sum(
-        weight * F.kl_div(mixture.log(), p, reduction="batchmean")
-        for weight, p in zip(weights, distributions, strict=True)
-    )
-    return total / (-(1 - weights[0]) * math.log(1 - weights[0]))

@@ -10,21 +10,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from nrd.benchmark.ours import Ours, build_spec
-from nrd.benchmark.reference import Recipe
+from nrd.benchmark.ours import Ours
 from nrd.benchmark.train import noise
-from nrd.spec import NetworkSpec
+from nrd.spec import RunSpec
 
 
 def measure(
-    recipe: Recipe,
-    network: str = "preact_resnet_pocket",
-    precision: str = "float32",
+    spec: RunSpec,
     device: str = "cpu",
     runs: Sequence[int] = (),
     seconds: float = 10.0,
@@ -33,9 +29,7 @@ def measure(
     """Measure the images per second of all runs together.
 
     Args:
-        recipe: that each run trains.
-        network: name of the network.
-        precision: ``float32`` or ``bfloat16``.
+        spec: that each run trains.
         device: ``cpu``, or a GPU that all runs share.
         runs: numbers of runs at a time; by default 1, 2, 4 and 8 on a GPU, and on a CPU 1 and one per core. A CPU's
             runs have one thread each; one run on all cores' threads is measured beside them.
@@ -51,12 +45,11 @@ def measure(
         settings += [(1, cores)] if cores > 1 and not runs else []
     else:
         settings = [(number, 1) for number in runs or (1, 2, 4, 8)]
-    job = {"recipe": asdict(recipe), "network": network, "precision": precision, "device": device}
-    job |= {"seconds": seconds, "images": images}
+    job = {"spec": spec.model_dump(mode="json"), "device": device, "seconds": seconds, "images": images}
     return [
         {
-            "method": recipe.method,
-            "network": network,
+            "method": spec.method.name,
+            "network": spec.network.name,
             "device": device,
             "runs": number,
             "threads": threads,
@@ -96,8 +89,7 @@ def _work(job: dict[str, Any]) -> None:
     """Train in this process: say ``ready``, wait for a line, say how many images per second it were."""
     torch.set_num_threads(job["threads"])
     device = torch.device(job["device"])
-    recipe = Recipe(**{**job["recipe"], "pi": tuple(job["recipe"]["pi"])})
-    spec = build_spec(recipe, NetworkSpec(name=job["network"]), job["precision"])
+    spec = RunSpec.model_validate(job["spec"])
     ours = Ours(spec, *noise(device, job["images"]), device)
     ours.epoch()
     print("ready", flush=True)
@@ -106,7 +98,7 @@ def _work(job: dict[str, Any]) -> None:
     spent = 0.0
     while not images or spent < job["seconds"]:
         ours.epoch()  # ends by reading a loss, so the device is done with it
-        images += ours.context.steps_per_epoch * recipe.batch_size
+        images += ours.context.steps_per_epoch * spec.optimization.batch_size
         spent = time.perf_counter() - began
     print(images / spent, flush=True)
 

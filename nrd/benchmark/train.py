@@ -1,23 +1,23 @@
 """How fast training is, beside the plain way to do the same, and how far from what the device can do."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nrd.benchmark.ours import Ours, build_spec
+from nrd.benchmark.ours import Ours
 from nrd.benchmark.peak import Traffic, clock, copy_bandwidth, matmul_flops
-from nrd.benchmark.reference import METHODS, Recipe, Reference
+from nrd.benchmark.reference import METHODS, Reference
 from nrd.models import count_macs, create_model
 from nrd.randomness import generator
-from nrd.spec import NetworkSpec
+from nrd.spec import RunSpec
 
 TURNS = 5
 # Images of an epoch: enough for one chunk of augmentation, and for a few steps.
 IMAGES = {"cpu": 1024, "cuda": 16384}
-EPOCH = 50_000
+EPOCH, EVALUATED = 50_000, 10_000  # CIFAR's training and test images
 
 
 def noise(device: torch.device, number: int | None = None) -> tuple[Tensor, Tensor]:
@@ -28,45 +28,36 @@ def noise(device: torch.device, number: int | None = None) -> tuple[Tensor, Tens
 
 
 def measure(
-    methods: Sequence[str] = METHODS,
-    networks: Sequence[str] = ("preact_resnet_pocket",),
-    student: str = "crop",
-    teacher: str = "augmix",
-    batch_size: int = 64,
-    precision: str = "float32",
+    specs: Sequence[RunSpec],
     device: torch.device | None = None,
     seconds: float = 10.0,
     compiling: str = "auto",
     workers: int = 0,
+    images: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Measure each method with each network.
+    """Measure each run.
 
     Args:
-        methods: of ``ce``, ``gjs`` and ``nrd``; other losses over one view take what ``ce`` does.
-        networks: names of networks.
-        student: view of the student.
-        teacher: view of the teacher.
-        batch_size: of a step.
-        precision: ``float32`` or ``bfloat16``; the plain reference has float32.
+        specs: what to train; the plain reference takes float32 and knows the project's own methods.
         device: to train on; None is the CPU.
         seconds: for each contestant, at least one of its steps or epochs per turn.
         compiling: ``auto``, ``on`` or ``off``.
         workers: loader processes of the reference; CPU seconds are those of one process, so 0 on a CPU.
+        images: of an epoch; None is enough of them for the device.
 
     Returns:
-        One row per method and network; see :func:`measure_one`.
+        One row per run; see :func:`measure_one`.
     """
     device = device or torch.device("cpu")
-    peaks = _peaks(device, precision)
+    peaks: dict[str, dict[str, float]] = {}
     rows = []
-    for network in networks:
-        for method in methods:
-            recipe = Recipe(method, student, teacher, batch_size=batch_size)
-            row = measure_one(recipe, NetworkSpec(name=network), precision, device, seconds, compiling, workers)
-            # A peak is what was ever reached: other programs may have disturbed the first measurement.
-            peaks = {name: max(value, peaks[name]) for name, value in _peaks(device, precision).items()}
-            rows.append(row)
-    return [{**row, **peaks, **_fractions(row, peaks)} for row in rows]
+    for spec in specs:
+        row = measure_one(spec, device, seconds, compiling, workers, images)
+        # A peak is what was ever reached: other programs may have disturbed one measurement.
+        before, found = peaks.get(spec.precision, {}), _peaks(device, spec.precision)
+        peaks[spec.precision] = {name: max(value, before.get(name, 0.0)) for name, value in found.items()}
+        rows.append(row)
+    return [{**row, **peaks[row["precision"]], **_fractions(row, peaks[row["precision"]])} for row in rows]
 
 
 def _peaks(device: torch.device, precision: str) -> dict[str, float]:
@@ -77,31 +68,33 @@ def _peaks(device: torch.device, precision: str) -> dict[str, float]:
 
 
 def measure_one(
-    recipe: Recipe,
-    network: NetworkSpec,
-    precision: str,
+    spec: RunSpec,
     device: torch.device,
     seconds: float,
     compiling: str = "auto",
     workers: int = 0,
+    number: int | None = None,
 ) -> dict[str, Any]:
-    """Measure one method with one network; the two ways take turns, and each reports its fastest.
+    """Measure one run; the two ways take turns, and each reports its fastest.
 
     Returns:
         ``images_per_second`` of both ways and their ratio ``times_faster``; ``shares`` of the parts of our step and
         ``reference_shares`` of loading and of the step of the other; ``epoch_seconds`` for 50 000 images;
-        ``evaluated_images_per_second``; ``gflop`` and ``gigabytes`` per step. Seconds are the process's own on a CPU.
+        ``evaluated_images_per_second`` of one network, and ``evaluation_share`` of an epoch that ends with an
+        evaluation of every network that the run keeps on 10 000 images; ``gflop`` and ``gigabytes`` per step. Seconds
+        are the process's own on a CPU. What is said of the reference is None for a method that it does not know.
     """
-    images, labels = noise(device)
-    spec = build_spec(recipe, network, precision)
+    images, labels = noise(device, number)
+    batch = spec.optimization.batch_size
     ours = Ours(spec, images, labels, device, compiling)
-    model = create_model(network.name, 10, generator=generator(1, "init", 0), **network.options)
+    model = create_model(spec.network.name, 10, generator=generator(1, "init", 0), **spec.network.options)
     # Macs are counted before the reference takes the model.
     macs = count_macs(model, (3, 32, 32))
-    reference = Reference(recipe, model, images, labels, device, workers)
     steps = ours.context.steps_per_epoch
     plain_parts, turns = Counter(), []
-    contestants = {"nrd": _epochs(ours, steps), "reference": _steps(reference, plain_parts)}
+    contestants = {"nrd": _epochs(ours, steps)}
+    if spec.method.name in METHODS:
+        contestants["reference"] = _steps(Reference(spec, model, images, labels, device, workers), plain_parts)
     best = dict.fromkeys(contestants, 0.0)
     for advance in contestants.values():
         advance(device, 0.0)  # warms up
@@ -109,35 +102,38 @@ def measure_one(
     for _ in range(TURNS):
         for name, advance in contestants.items():
             count, spent = advance(device, seconds / TURNS)
-            best[name] = max(best[name], count * recipe.batch_size / spent)
+            best[name] = max(best[name], count * batch / spent)
         turns.append(Counter())
         ours.parts(turns[-1])
     # Each part's fastest turn, as for the whole.
     own_parts = Counter({part: min(turn[part] for turn in turns) for part in turns[0]})
+    speed, reference, evaluated = best["nrd"], best.get("reference"), _evaluation(ours, images, device)
+    views = spec.method.views
+    evaluation = EVALUATED * len(ours.method.exports()) / evaluated
     return {
-        "method": recipe.method,
-        "network": network.name,
-        "student": recipe.student,
-        "teacher": recipe.teacher if recipe.method == "nrd" else None,
-        "batch": recipe.batch_size,
-        "precision": precision,
+        "method": spec.method.name,
+        "network": spec.network.name,
+        **{role: views[role].name if role in views else None for role in ("student", "teacher")},
+        "batch": batch,
+        "precision": spec.precision,
         "compiled": ours.step.compiled,
-        "images_per_second": best["nrd"],
-        "reference_images_per_second": best["reference"],
-        "times_faster": best["nrd"] / best["reference"],
-        "epoch_seconds": EPOCH / best["nrd"],
-        "evaluated_images_per_second": _evaluation(ours, images, device),
+        "images_per_second": speed,
+        "reference_images_per_second": reference,
+        "times_faster": reference and speed / reference,
+        "epoch_seconds": EPOCH / speed,
+        "evaluated_images_per_second": evaluated,
+        "evaluation_share": evaluation / (evaluation + EPOCH / speed),
         "shares": _shares(own_parts),
         "reference_shares": _shares(plain_parts),
         "forward_backward_seconds": sum(own_parts[part] for part in ("forward", "teacher", "backward")) / steps,
-        "gflop": 2e-9 * macs * recipe.batch_size * _passes(recipe),
-        **_traffic(Ours(spec, images[: recipe.batch_size * 2], labels[: recipe.batch_size * 2], device, "off")),
+        "gflop": 2e-9 * macs * batch * _passes(ours.method.view_counts),
+        **_traffic(Ours(spec, images[: batch * 2], labels[: batch * 2], device, "off")),
     }
 
 
-def _passes(recipe: Recipe) -> int:
-    """Return a step's forward-sized passes: a backward pass takes two."""
-    return {"ce": 3, "gjs": 6, "nrd": 4}[recipe.method]
+def _passes(views: Mapping[str, int]) -> int:
+    """Return a step's forward-sized passes: a backward pass takes two, and only the student has one."""
+    return sum((3 if role == "student" else 1) * count for role, count in views.items())
 
 
 Advance = Callable[[torch.device, float], tuple[int, float]]

@@ -58,6 +58,8 @@ class Method(nn.Module):
     num_networks: ClassVar[int] = 1
     # Whether `step` can be compiled into one graph: fixed shapes, no look at values on the host.
     capturable: ClassVar[bool] = True
+    # Whether the loss leaves the teacher's predictions without a gradient; means nothing where there is no teacher.
+    stop_gradient: bool = True
 
     networks: nn.ModuleList
 

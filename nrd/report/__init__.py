@@ -14,8 +14,12 @@ tables     ``results.csv``, ``params/published``     ``accuracy.{csv,md,tex}``, 
                                                      ``paired``, ``ledger``, ``webvision`` for the paper's grid
 figures    the runs' ``history.csv``                 ``curves.{csv,json,png,svg}``, ``memorisation.{png,svg}``
            the runs' ``predictions.npz``             ``reliability`` and ``confusion.{csv,png,svg}``,
-                                                     ``classes.csv``, ``people.csv``, ``analyses.json``
-page       the files above                           ``index.html``
+                                                     ``calibration``, ``classes`` and ``people.{csv,md,tex}``,
+                                                     ``analyses.json``
+           the runs' ``metrics.json``                ``variants.{csv,md,tex,png,svg}`` where there are variants
+           the methods' classes                      ``architecture.{json,png,svg}``
+page       the files above, ``mlflow.json`` of the   ``index.html``
+           study's folder where the runs are there
 ========== ========================================= ===========================================================
 """
 
@@ -29,19 +33,37 @@ from nrd.study import Study
 PARTS = ("results", "tables", "figures", "page")
 
 
-def build(study: Study, layout: Layout, parts: Iterable[str] = PARTS) -> Path:
+def build(study: Study, layout: Layout, parts: Iterable[str] = PARTS, partial: bool = True) -> Path:
     """Build parts of a study's report, always in the order of :data:`PARTS`; return the report's folder.
 
+    Args:
+        study: to report on.
+        layout: where its runs are.
+        parts: which to build.
+        partial: whether to report on whatever is finished, or to refuse to collect results that are not complete.
+
     Raises:
-        SpecError: there is no such part, or a part needs a file that an earlier one has not written.
+        SpecError: there is no such part, a part needs a file that an earlier one has not written, or runs are missing.
     """
     wanted = set(parts)
     if unknown := sorted(wanted - set(PARTS)):
         raise SpecError(f"report: there is no part {unknown[0]!r}; allowed: {', '.join(PARTS)}")
+    if not partial and "results" in wanted:
+        _require_all(study, layout)
     for part in PARTS:
         if part in wanted:
             _build(part, study, layout)
     return layout.report(study.config.name)
+
+
+def _require_all(study: Study, layout: Layout) -> None:
+    """A report that leaves runs out should be asked for: its means are over fewer seeds than planned."""
+    name = study.config.name
+    if missing := [run for run in study.specs if not layout.is_finished(run)]:
+        raise SpecError(
+            f"{len(missing)} of {len(study.specs)} runs of {name} are not finished (`nrd runs {name}` lists them): "
+            f"`snakemake --cores all {name}` runs them, `nrd report {name} --partial` reports on the others"
+        )
 
 
 def _build(part: str, study: Study, layout: Layout) -> None:

@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 
+from nrd.report.plain import plain_latex
 from nrd.report.render import DASH, escape_markdown
 from nrd.report.settings import KEYS
 
@@ -75,3 +76,8 @@ def markdown(table: pd.DataFrame) -> str:
     lines = [escape_markdown(NOTE), "", "| " + " | ".join(HEADS) + " |", "|" + "---|" * len(HEADS)]
     lines += ["| " + " | ".join(map(escape_markdown, printed(row))) + " |" for row in table.itertuples()]
     return "\n".join(lines) + "\n"
+
+
+def latex(table: pd.DataFrame) -> str:
+    """Return the choices in LaTeX."""
+    return plain_latex(NOTE, HEADS, [("", map(printed, table.itertuples()))], left=(1, 2, 5))

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from nrd.layout import Layout
 from nrd.report.analyses import TEXT, Analysed, conditions, described, lines, shown
+from nrd.report.plain import write_plain_tables
 from nrd.report.results import read_csv, write_csv
 from nrd.report.style import COLOURS, INK, PAPER, empty, plain, save, styled
 from nrd.report.titles import Titles
@@ -68,7 +69,37 @@ def write_classes(study: Study, layout: Layout, analysed: dict[str, Analysed], t
     path = layout.report(study.config.name) / CLASSES
     table = pd.DataFrame(rows, columns=[*TEXT, "n", "class", "noise_rate", "test_accuracy"])
     write_csv(path, table, float_format="%.6g")
+    write_plain_tables(path.with_suffix(""), CLASSES_NOTE, class_tables(table, titles))
     return path
+
+
+CLASSES_NOTE = (
+    "Test accuracy of each class in per cent, mean over finished seeds, above it the measured share of the "
+    "class's training images that are mislabeled. Datasets of many classes: worst, median and best class."
+)
+
+
+def class_tables(table: pd.DataFrame, titles: Titles) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Return a table for each dataset and noise as it is printed: its title, its heads, its rows."""
+    return [_class_table(title, part, titles) for title, part in conditions(table)]
+
+
+def _class_table(title: str, part: pd.DataFrame, titles: Titles) -> tuple[str, list[str], list[list[str]]]:
+    number = int(part["class"].max()) + 1
+    names = titles.classes.get(part["dataset"].iloc[0], ())
+    found = [(rows["title"].iloc[0], rows) for _, rows in part.groupby(["variant", "method"], sort=False)]
+    if number > MAX_CLASSES:
+        heads, values = ["Worst", "Median", "Best"], _extremes
+    else:
+        heads, values = (list(names) if len(names) == number else [str(n) for n in range(number)]), list
+    # Noise files are shared by methods, but not all methods may have finished the same seeds.
+    rows = [("mislabeled", values(found[0][1]["noise_rate"]))]
+    rows += [(name, values(own["test_accuracy"])) for name, own in found]
+    return title, ["Class", *heads], [[name, *(f"{100 * v:.1f}" for v in numbers)] for name, numbers in rows]
+
+
+def _extremes(values: pd.Series) -> list[float]:
+    return [values.min(), values.median(), values.max()]
 
 
 def read_classes(path: Path) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nrd.layout import Layout
+from nrd.report.links import Links, read_addresses, run_links
 from nrd.report.results import PROVENANCE, read_csv, read_results
 from nrd.report.style import DPI, INK, PAPER
 from nrd.report.titles import Titles, read_titles
@@ -63,6 +65,19 @@ class Context:
         """Rows of ``provenance.csv``: one per finished run."""
         return read_csv(self.folder / PROVENANCE)
 
+    @cached_property
+    def addresses(self) -> dict[str, str]:
+        """Addresses in MLflow's interface, by run."""
+        return read_addresses(self.study.config.name, self.layout)
+
+    def runs(self, lines: Collection[tuple[str, ...]] | None = None) -> Links:
+        """Return links to the finished runs of some lines of the study, or of all: what stands below a figure."""
+        return run_links(self.results, self.titles, lines)
+
+    def figure_files(self, stem: str, *data: str) -> tuple[str, ...]:
+        """Return a figure's files that the report's folder has, and the files of its data."""
+        return self.existing(*(f"{stem}.{kind}" for kind in ("svg", "png", "pdf")), *data)
+
     def existing(self, *names: str) -> tuple[str, ...]:
         """Return those of these files that the report's folder has."""
         return tuple(name for name in names if (self.folder / name).is_file())
@@ -101,5 +116,5 @@ def _inline_svg(svg: str, prefix: str, title: str) -> Markup:
 
 
 def _largest(inches: float) -> str:
-    """A little larger than on paper, but no poster."""
-    return f"{9 * inches:.0f}rem"
+    """A little larger than on paper, so that its text is as large as the page's."""
+    return f"{7.5 * inches:.0f}rem"

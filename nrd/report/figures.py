@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from nrd.layout import Layout
 from nrd.report.curves import CURVES, read_curves, write_curves
 from nrd.report.drawing import write_analyses
+from nrd.report.overviews import write_overviews
 from nrd.report.style import empty, line_styles, plain, save, styled
 from nrd.study import Study
 
@@ -41,6 +42,7 @@ def write_figures(study: Study, layout: Layout) -> None:
     draw_accuracy(data, data.with_name("curves"))
     draw_memorisation(data, data.with_name("memorisation"))
     write_analyses(study, layout)
+    write_overviews(study, layout)
 
 
 def draw_accuracy(data: Path, stem: Path) -> None:

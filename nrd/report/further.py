@@ -1,11 +1,12 @@
 """Sections of the page beside the accuracy: methods in pairs, settings, WebVision, cost."""
 
-import math
+import json
 
 import pandas as pd
 
-from nrd.report import chosen, cost, paired, render, settings, webvision
-from nrd.report.context import Context, Section, fragment
+from nrd.report import architecture, chosen, cost, paired, settings, variants, webvision
+from nrd.report.context import Context, Section, figure_html, fragment
+from nrd.report.plain import SUFFIXES
 from nrd.report.results import read_csv
 
 
@@ -19,8 +20,7 @@ def imagenet(context: Context) -> Section | None:
     rows = [(row[:4], list(zip(row[4::2], row[5::2], strict=True))) for row in texts]
     heads = [*webvision.heads()[:4], *webvision.HEADS]
     html = fragment("webvision.html.j2", caption=webvision.NOTE, heads=heads, rows=rows)
-    files = context.existing(*(f"webvision{suffix}" for suffix in (".csv", ".md", ".tex")))
-    return Section("webvision", "WebVision", html, files)
+    return Section("webvision", "Table 3: WebVision", html, context.existing(*(f"webvision{s}" for s in SUFFIXES)))
 
 
 def ledger(context: Context) -> Section | None:
@@ -34,8 +34,8 @@ def ledger(context: Context) -> Section | None:
     beside = f"{(known['agrees'] == 'yes').sum()} of {len(known)} cells that the paper's Table 5 has agree with it."
     html = fragment("text.html.j2", texts=[settings.NOTE + (f" {beside}" if len(known) else "")])
     html += fragment("groups.html.j2", summary=f"{len(table)} settings", heads=heads, groups=groups, left=(3, 4, 5))
-    files = context.existing(*(f"ledger{suffix}" for suffix in (".csv", ".md", ".tex")))
-    return Section("ledger", "Hyper-parameters", html, files)
+    files = context.existing(*(f"ledger{suffix}" for suffix in SUFFIXES))
+    return Section("ledger", "Table 5: hyper-parameters as used", html, files)
 
 
 def search(context: Context) -> Section | None:
@@ -47,7 +47,44 @@ def search(context: Context) -> Section | None:
     html = fragment("text.html.j2", texts=[chosen.NOTE])
     summary = f"{len(table)} choices"
     html += fragment("groups.html.j2", summary=summary, heads=chosen.HEADS, groups=groups, left=(1, 2, 5))
-    return Section("search", "What the search chose", html, context.existing(chosen.CHOSEN, "chosen.md"))
+    return Section("search", "What the search chose", html, context.existing(*(f"chosen{s}" for s in SUFFIXES)))
+
+
+def architecture_section(context: Context) -> Section | None:
+    """The paper's Figure 3, of the methods that have a teacher."""
+    if not context.existing(architecture.ARCHITECTURE, "architecture.svg", "architecture.png"):
+        return None
+    graphs = json.loads((context.folder / architecture.ARCHITECTURE).read_text(encoding="utf-8"))
+    if not graphs:
+        return None
+    text = (
+        "Drawn from what the method declares: an image goes through two kinds of augmentation, one for the student "
+        "and one that it never trains on, for the teacher. The loss compares the given label and both predictions; "
+        "red arrows show the way of the gradient."
+    )
+    shared = [graph for graph in graphs if len(graph["lines"]) > 1]
+    notes = [f"{graph['title']} is drawn for {', '.join(graph['lines'][1:])} as well." for graph in shared]
+    image = figure_html(context.folder / "architecture", "Architecture")
+    html = fragment("figure.html.j2", image=image, caption=text, left_out={}, wide=True)
+    html += fragment("text.html.j2", texts=notes)
+    files = context.figure_files("architecture", architecture.ARCHITECTURE)
+    return Section("architecture", f"Figure 3: the architecture of {graphs[0]['title']}", html, files)
+
+
+def variants_section(context: Context) -> Section | None:
+    """What each variant changes."""
+    if not context.existing("variants.csv", "variants.svg", "variants.png"):
+        return None
+    table = variants.read_variants(context.folder / "variants.csv")
+    groups = list(variants.groups(table))
+    text = f"{variants.NOTE} Red: the interval leaves zero out."
+    keys = {tuple(row) for row in table[variants.LINE].itertuples(index=False)}
+    image = figure_html(context.folder / "variants", "Differences to the default")
+    html = fragment("figure.html.j2", image=image, caption=text, left_out={}, wide=True, runs=context.runs(keys))
+    summary = f"{len(table)} variants"
+    html += fragment("groups.html.j2", summary=summary, heads=variants.HEADS, groups=groups, left=(1,))
+    files = context.figure_files("variants", *(f"variants{suffix}" for suffix in SUFFIXES))
+    return Section("variants", "What matters by how many points", html, files)
 
 
 def pairs(context: Context) -> Section | None:
@@ -65,7 +102,7 @@ def pairs(context: Context) -> Section | None:
     rows = [(names[one], [found.get((one, other)) for other in names]) for one in names]
     text = f"{paired.NOTE} Bold: the interval leaves zero out. {_counted(table)}"
     html = fragment("matrix.html.j2", caption=text, heads=list(names.values()), rows=rows)
-    return Section("paired", "Methods in pairs", html, context.existing(paired.PAIRED, "paired.md"))
+    return Section("paired", "Methods in pairs", html, context.existing(*(f"paired{s}" for s in SUFFIXES)))
 
 
 def _counted(table: pd.DataFrame) -> str:
@@ -80,29 +117,8 @@ def cost_section(context: Context) -> Section | None:
     table = read_csv(context.folder / cost.COST, cost.TEXT)
     if table.empty:
         return None
-    methods = cost.by_method(table)
-    gpu = methods["gpu_hours"].sum() > 0
-    heads = ["Method", "Runs", "Time per run", "Images/s", "Memory (MiB)", *(["GPU-hours"] if gpu else [])]
-    groups = []
-    for (dataset, network, device), part in methods.groupby(["dataset", "network", "device"], sort=False):
-        title = ", ".join(text for text in (context.titles.dataset(dataset), network, device) if text)
-        groups.append((title, [_cost(row, context, gpu) for row in part.itertuples()]))
-    text = (
-        "Time per run: mean, training and evaluation of all epochs. Images/s: training images per second of an epoch, "
-        "its evaluation included, median over epochs and runs. Memory: peak of the process, or of the device on a GPU. "
-        "Runs that shared a machine with others took longer than alone. Energy is not recorded."
-    )
-    html = fragment("text.html.j2", texts=[text])
-    html += fragment("groups.html.j2", summary=f"{len(methods)} rows", heads=heads, groups=groups)
-    return Section("cost", "Cost", html, context.existing(cost.COST))
-
-
-def _cost(row: object, context: Context, gpu: bool) -> list[str]:
-    title = context.titles.methods.get(row.method, row.method)
-    texts = [title, str(row.runs), render.duration(row.seconds), _thousands(row.images_per_second)]
-    texts.append(render.DASH if math.isnan(row.peak_memory_mib) else _thousands(row.peak_memory_mib))
-    return [*texts, *([f"{row.gpu_hours:.1f}"] if gpu else [])]
-
-
-def _thousands(value: float) -> str:
-    return f"{value:,.0f}".replace(",", " ")
+    heads, groups = cost.printed(table, context.titles)
+    html = fragment("text.html.j2", texts=[cost.note(table)])
+    summary = f"{sum(len(rows) for _, rows in groups)} rows"
+    html += fragment("groups.html.j2", summary=summary, heads=heads, groups=groups)
+    return Section("cost", "Cost", html, context.existing(*(f"cost{suffix}" for suffix in SUFFIXES)))

@@ -2,10 +2,12 @@
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
+from nrd.report.plain import plain_latex
 from nrd.report.published import CONFIDENCE, signed
 from nrd.report.render import DASH, escape_markdown, rounded
 from nrd.report.results import ACCURACIES
@@ -90,13 +92,25 @@ HEADS = ("Method", "Other", "Pairs", "Cells", "Difference", "95 % interval", "Wo
 def markdown(table: pd.DataFrame) -> str:
     """Return the pairs in Markdown, each once; a difference whose interval leaves zero out is bold."""
     lines = [escape_markdown(NOTE), "", "| " + " | ".join(HEADS) + " |", "|---|---|---:|---:|---:|---:|---:|"]
+    for row in _once(table):
+        difference, *rest = printed(row)
+        texts = [f"**{difference}**" if decided(row) else difference, *rest]
+        names = [escape_markdown(row.title), escape_markdown(row.other_title), str(row.pairs), str(row.cells)]
+        lines.append("| " + " | ".join([*names, *texts]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def latex(table: pd.DataFrame) -> str:
+    """Return the pairs in LaTeX, each once."""
+    rows = [(row.title, row.other_title, str(row.pairs), str(row.cells), *printed(row)) for row in _once(table)]
+    return plain_latex(NOTE, HEADS, [("", rows)], left=(1,))
+
+
+def _once(table: pd.DataFrame) -> Iterator[object]:
+    """Yield each pair in one of its two orders."""
     seen = set()
     for row in table.itertuples():
         pair = frozenset([(row.method, row.variant), (row.other_method, row.other_variant)])
         if pair not in seen:
             seen.add(pair)
-            difference, *rest = printed(row)
-            texts = [f"**{difference}**" if decided(row) else difference, *rest]
-            names = [escape_markdown(row.title), escape_markdown(row.other_title), str(row.pairs), str(row.cells)]
-            lines.append("| " + " | ".join([*names, *texts]) + " |")
-    return "\n".join(lines) + "\n"
+            yield row

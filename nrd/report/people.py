@@ -11,7 +11,9 @@ from nrd.data.sources import locate
 from nrd.evaluation.people import entropy, entropy_correlation, human_cross_entropy
 from nrd.layout import Layout
 from nrd.metrics import Floats
-from nrd.report.analyses import TEXT, Analysed, described, lines
+from nrd.report.analyses import TEXT, Analysed, conditions, described, lines
+from nrd.report.plain import remove_table, write_plain
+from nrd.report.render import decimals
 from nrd.report.results import write_csv
 from nrd.report.titles import Titles
 from nrd.spec import RunSpec
@@ -80,5 +82,33 @@ def write_people(study: Study, layout: Layout, analysed: dict[str, Analysed], ti
                 }
             rows.append(row)
     path = layout.report(study.config.name) / PEOPLE
-    write_csv(path, pd.DataFrame(rows, columns=[*TEXT, *NUMBERS]), float_format="%.6g")
+    remove_table(path.with_suffix(""))
+    table = pd.DataFrame(rows, columns=[*TEXT, *NUMBERS])
+    write_csv(path, table, float_format="%.6g")
+    if len(table):
+        write_plain(path.with_suffix(""), note(table), HEADS, groups(table))
     return path
+
+
+HEADS = ("Method", "Seeds", "Cross-entropy", "Correlation of entropies")
+
+
+def note(table: pd.DataFrame) -> str:
+    """Return what the numbers are."""
+    return (
+        "CIFAR-10H asked about 50 people for the class of each test image of CIFAR-10. Cross-entropy of their answers "
+        f"and the prediction in nats: lower is better, and none is below people's own entropy, "
+        f"{table['people_entropy'].iloc[0]:.3f}. Correlation: Spearman's, of the entropies of prediction and answers "
+        "over images: whether a network doubts where people do. Mean ± sample standard deviation over seeds."
+    )
+
+
+def groups(table: pd.DataFrame) -> list[tuple[str, list[list[str]]]]:
+    """Return the rows of each dataset and noise as they are printed, in the order of :data:`HEADS`."""
+    return [(title, [_printed(row) for row in part.itertuples()]) for title, part in conditions(table)]
+
+
+def _printed(row: object) -> list[str]:
+    pairs = [(getattr(row, f"{key}_mean"), getattr(row, f"{key}_std")) for key in MEASURES]
+    texts = [decimals(mean, 3) + ("" if math.isnan(std) else f" ± {std:.3f}") for mean, std in pairs]
+    return [row.title, str(row.n), *texts]

@@ -1,13 +1,12 @@
 """Sections of the page about what finished runs predict."""
 
-import math
-
 import pandas as pd
 
-from nrd.report import analyses, people, render
-from nrd.report.confusion import CLASSES, CONFUSION, MAX_CLASSES, read_classes
+from nrd.report import analyses, people
+from nrd.report.confusion import CLASSES, CLASSES_NOTE, CONFUSION, MAX_CLASSES, class_tables, read_classes
 from nrd.report.context import Context, Section, figure_html, fragment
-from nrd.report.reliability import RELIABILITY, read_reliability
+from nrd.report.plain import SUFFIXES
+from nrd.report.reliability import ERRORS_NOTE, RELIABILITY, errors_table, read_reliability
 from nrd.report.results import read_csv
 
 
@@ -18,41 +17,22 @@ def reliability(context: Context) -> Section | None:
     table = read_reliability(context.folder / RELIABILITY)
     if table.empty:
         return None
-    heads = ["Method", "Seeds", "ECE", "ECE, mid-points", "Published"]
-    groups = [(title, [_errors(line) for line in _firsts(part)]) for title, part in analyses.conditions(table)]
-    if table["published_ece"].isna().all():
-        heads, groups = heads[:-1], [(title, [row[:-1] for row in rows]) for title, rows in groups]
+    heads, groups = errors_table(table)
     text = (
         "Test images without views, by the confidence of their prediction (10 bins). Bars pool the images of all "
-        "finished seeds; pale bars hold fewer than 0.5 % of them. ECE, as a share: mean gap between accuracy and mean "
-        "confidence in 15 bins, as usually defined; mid-point: in 10 bins and to the bin's middle, as in a working "
-        "code of two of the paper's authors. Both are means over seeds of each network's own error. "
-        "The paper does not say which definition its numbers follow."
+        f"finished seeds; pale bars hold fewer than 0.5 % of them. {ERRORS_NOTE}"
     )
-    html = _with_figure(context, "reliability", "Reliability diagrams", text)
+    html = _with_figure(context, "reliability", "Reliability diagrams", text, table)
     html += fragment("groups.html.j2", summary="Calibration errors of all methods", heads=heads, groups=groups)
-    return Section(
-        "reliability", "Calibration", html, context.existing("reliability.svg", "reliability.png", RELIABILITY)
-    )
+    files = context.figure_files("reliability", RELIABILITY, *(f"calibration{suffix}" for suffix in SUFFIXES))
+    return Section("reliability", "Calibration", html, files)
 
 
-def _errors(line: pd.Series) -> list[str]:
-    errors = [line["ece"], line["ece_midpoint"]]
-    return [line["title"], str(line["n"]), *(f"{error:.3f}" for error in errors), _or_dash(line["published_ece"], 2)]
-
-
-def _firsts(part: pd.DataFrame) -> list[pd.Series]:
-    """Return the first row of each line: what is the same in all of them."""
-    return [row for _, row in part.drop_duplicates(["variant", "method"]).iterrows()]
-
-
-def _or_dash(value: float, digits: int) -> str:
-    return render.DASH if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _with_figure(context: Context, stem: str, title: str, text: str) -> str:
+def _with_figure(context: Context, stem: str, title: str, text: str, table: pd.DataFrame) -> str:
     image = figure_html(context.folder / stem, title)
-    return fragment("figure.html.j2", image=image, caption=text, left_out={}, wide=True)
+    drawn = [rows for _, part in analyses.conditions(table) for rows in analyses.shown(part)]
+    lines = {tuple(rows[list(analyses.LINE)].iloc[0]) for rows in drawn}
+    return fragment("figure.html.j2", image=image, caption=text, left_out={}, wide=True, runs=context.runs(lines))
 
 
 def confusion(context: Context) -> Section | None:
@@ -71,10 +51,8 @@ def confusion(context: Context) -> Section | None:
         "them, plain and after the last epoch; all finished seeds pooled. A network that memorises repeats the given "
         f"labels; one that resists predicts the diagonal. {_too_many(table[~small])}"
     )
-    html = _with_figure(context, "confusion", "Learned confusion", text)
-    return Section(
-        "confusion", "Learned confusion", html, context.existing("confusion.svg", "confusion.png", CONFUSION)
-    )
+    html = _with_figure(context, "confusion", "Learned confusion", text, table[small])
+    return Section("confusion", "Learned confusion", html, context.figure_files("confusion", CONFUSION))
 
 
 def _too_many(table: pd.DataFrame) -> str:
@@ -89,31 +67,9 @@ def classes(context: Context) -> Section | None:
     table = read_classes(context.folder / CLASSES)
     if table.empty:
         return None
-    parts = [_class_table(title, part, context) for title, part in analyses.conditions(table)]
-    text = (
-        "Test accuracy of each class in per cent, mean over finished seeds, above it the measured share of the "
-        "class's training images that are mislabeled. Datasets of many classes: worst, median and best class."
-    )
-    html = fragment("classes.html.j2", caption=text, parts=parts)
-    return Section("classes", "Accuracy per class", html, context.existing(CLASSES))
-
-
-def _class_table(title: str, part: pd.DataFrame, context: Context) -> dict:
-    number = int(part["class"].max()) + 1
-    names = context.titles.classes.get(part["dataset"].iloc[0], ())
-    lines = [(rows["title"].iloc[0], rows) for _, rows in part.groupby(["variant", "method"], sort=False)]
-    if number > MAX_CLASSES:
-        heads, values = ["Worst", "Median", "Best"], _extremes
-    else:
-        heads, values = (list(names) if len(names) == number else [str(n) for n in range(number)]), list
-    # Noise files are shared by methods, but not all methods may have finished the same seeds.
-    rows = [("mislabeled", values(lines[0][1]["noise_rate"]))]
-    rows += [(name, values(rows_of["test_accuracy"])) for name, rows_of in lines]
-    return {"title": title, "heads": heads, "rows": [(name, [f"{100 * v:.1f}" for v in found]) for name, found in rows]}
-
-
-def _extremes(values: pd.Series) -> list[float]:
-    return [values.min(), values.median(), values.max()]
+    tables = class_tables(table, context.titles)
+    html = fragment("classes.html.j2", caption=CLASSES_NOTE, tables=tables)
+    return Section("classes", "Accuracy per class", html, context.existing(*(f"classes{s}" for s in SUFFIXES)))
 
 
 def people_section(context: Context) -> Section | None:
@@ -123,23 +79,10 @@ def people_section(context: Context) -> Section | None:
     table = read_csv(context.folder / people.PEOPLE, analyses.TEXT)
     if table.empty:
         return None
-    text = (
-        "CIFAR-10H asked about 50 people for the class of each test image of CIFAR-10. Cross-entropy of their answers "
-        f"and the prediction in nats: lower is better, and none is below people's own entropy, "
-        f"{table['people_entropy'].iloc[0]:.3f}. Correlation: Spearman's, of the entropies of prediction and answers "
-        "over images: whether a network doubts where people do. Mean ± sample standard deviation over seeds."
-    )
-    heads = ["Method", "Seeds", "Cross-entropy", "Correlation of entropies"]
-    groups = [(title, [_people(row) for row in part.itertuples()]) for title, part in analyses.conditions(table)]
-    html = fragment("text.html.j2", texts=[text])
-    html += fragment("groups.html.j2", summary=f"{len(table)} rows", heads=heads, groups=groups)
-    return Section("people", people.NAME, html, context.existing(people.PEOPLE))
-
-
-def _people(row: object) -> list[str]:
-    pairs = [(getattr(row, f"{key}_mean"), getattr(row, f"{key}_std")) for key in people.MEASURES]
-    texts = [_or_dash(mean, 3) + ("" if math.isnan(std) else f" ± {std:.3f}") for mean, std in pairs]
-    return [row.title, str(row.n), *texts]
+    html = fragment("text.html.j2", texts=[people.note(table)])
+    groups = people.groups(table)
+    html += fragment("groups.html.j2", summary=f"{len(table)} rows", heads=people.HEADS, groups=groups)
+    return Section("people", people.NAME, html, context.existing(*(f"people{suffix}" for suffix in SUFFIXES)))
 
 
 def absent(context: Context) -> Section | None:

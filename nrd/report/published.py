@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from nrd.layout import Layout
-from nrd.report.render import DASH, escape_latex, escape_markdown, number
+from nrd.report.render import DASH, NOT_YET, escape_latex, escape_markdown, number
 from nrd.report.titles import Titles
 from nrd.spec import SpecError
 
@@ -37,6 +37,22 @@ def read_published(layout: Layout) -> pd.DataFrame:
     return pd.concat([part[columns] for part in parts]) if parts else pd.DataFrame(columns=columns)
 
 
+def paper_tables(cells: pd.DataFrame, layout: Layout) -> list[str]:
+    """Return which of the paper's tables have cells of the same datasets and noises: ``["Table 2", "Table 4"]``."""
+    found = cells.merge(read_published(layout), on=["dataset", "noise"], how="inner")["source"]
+    return sorted(set(found))
+
+
+def named(tables: list[str]) -> str:
+    """Join the names of tables.
+
+    >>> named(["Table 2", "Table 4"]), named(["Table 2"])
+    ('Tables 2 and 4', 'Table 2')
+    """
+    numbers = [table.removeprefix("Table ") for table in tables]
+    return f"Table{'s' if len(tables) > 1 else ''} {' and '.join(numbers)}"
+
+
 def read_paper_table(layout: Layout, name: str, text: tuple[str, ...]) -> pd.DataFrame | None:
     """Return a file of ``params/published``, the named columns as text; None where there is no such file."""
     path = layout.params / "published" / name
@@ -58,7 +74,7 @@ def read_published_ece(layout: Layout) -> dict[tuple[str, str, str], float]:
 
 
 def compare(cells: pd.DataFrame, titles: Titles, layout: Layout) -> pd.DataFrame:
-    """Return the finished cells that the paper has too: same dataset, same noise, same method.
+    """Return the planned cells that the paper has too: same dataset, same noise, same method.
 
     Args:
         cells: what :func:`nrd.report.tables.accuracy_cells` returns.
@@ -67,19 +83,18 @@ def compare(cells: pd.DataFrame, titles: Titles, layout: Layout) -> pd.DataFrame
 
     Returns:
         Columns: table, variant, method, title, dataset, noise, source, published_percent, mean_percent, std_percent,
-        n, difference (ours minus published, in points), low and high (bounds of its 95 % interval; empty for one
-        seed). Rows of one dataset and noise stand together.
+        n, failed, difference (ours minus published, in points), low and high (bounds of its 95 % interval; empty for
+        one seed). Rows of one dataset and noise stand together. What is ours is empty where no run is finished.
     """
     paper = read_published(layout).rename(columns={"method": "paper_method"})
-    ours = cells[cells["n"] > 0]
-    ours = ours.assign(paper_method=[titles.methods.get(method, method) for method in ours["method"]])
+    ours = cells.assign(paper_method=[titles.methods.get(method, method) for method in cells["method"]])
     both = ours.merge(paper, on=["paper_method", "dataset", "noise"], how="inner")
     if both.empty:
         return both.reindex(columns=[*TEXT, "published_percent"])
     both["difference"] = (both["mean_percent"] - both["published_percent"]).round(10)
     half = [half_width(std, n) for std, n in zip(both["std_percent"], both["n"], strict=True)]
     both["low"], both["high"] = both["difference"] - half, both["difference"] + half
-    columns = [*TEXT, "published_percent", "mean_percent", "std_percent", "n", "difference", "low", "high"]
+    columns = [*TEXT, "published_percent", "mean_percent", "std_percent", "n", "failed", "difference", "low", "high"]
     order = {key: place for place, key in enumerate(dict.fromkeys(_group_keys(cells)))}
     both["place"] = [order[key] for key in _group_keys(both)]
     return both.sort_values("place", kind="stable")[columns].reset_index(drop=True)
@@ -121,7 +136,7 @@ HEADS = ("Dataset", "Noise", "Method", "Published", "Ours", "n", "Difference", "
 
 def printed(row: object, titles: Titles) -> tuple[str, ...]:
     """Return a row as it is printed, in the order of :data:`HEADS`."""
-    ours = number(row.mean_percent)
+    ours = number(row.mean_percent) if row.n else ("failed" if row.failed else NOT_YET)
     return (
         titles.dataset(row.dataset),
         titles.noise(row.dataset, row.noise),
@@ -163,7 +178,7 @@ def latex(comparison: pd.DataFrame, titles: Titles) -> str:
     lines = [rf"% {escape_latex(summary(comparison))}", r"% Needs \usepackage{booktabs}."]
     lines += [r"\begin{tabular}{lllrrrrr}", r"\toprule", " & ".join(map(escape_latex, HEADS)) + r" \\", r"\midrule"]
     for row in comparison.itertuples():
-        texts = [escape_latex(text).replace("−", "$-$") for text in printed(row, titles)]
+        texts = [escape_latex(text) for text in printed(row, titles)]
         if misses(row):
             texts[6] = rf"\textbf{{{texts[6]}}}"
         lines.append(" & ".join(texts) + r" \\")

@@ -11,19 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nrd.evaluation.calibration import BINS, pool
+from nrd.evaluation.diagram import draw_bars
 from nrd.layout import Layout
-from nrd.report.analyses import TEXT, Analysed, conditions, described, lines, shown
+from nrd.report.analyses import LINE, TEXT, Analysed, conditions, described, lines, shown
+from nrd.report.plain import write_plain
 from nrd.report.published import read_published_ece
+from nrd.report.render import decimals
 from nrd.report.results import read_csv, write_csv
-from nrd.report.style import COLOURS, INK, PAPER, empty, plain, save, styled
+from nrd.report.style import empty, plain, save, styled
 from nrd.report.titles import Titles
 from nrd.study import Study
 
 RELIABILITY = "reliability.csv"
 NUMBERS = ("n", "bin", "low", "high", "count", "confidence", "accuracy", "ece", "ece_midpoint", "published_ece")
-FEW = 0.005  # share of the images below which a bin is drawn pale: its height is mostly chance
 PANEL = 2.45  # inches
-BAR, GAP = COLOURS[5], COLOURS[2]
 
 
 def write_reliability(study: Study, layout: Layout, analysed: dict[str, Analysed], titles: Titles) -> Path:
@@ -59,6 +60,38 @@ def read_reliability(path: Path) -> pd.DataFrame:
     return read_csv(path, TEXT)
 
 
+ERRORS_NOTE = (
+    "ECE, as a share: mean gap between accuracy and mean confidence in 15 bins, as usually defined; mid-point: in 10 "
+    "bins and to the bin's middle, as in a working code of two of the paper's authors. Both are means over seeds of "
+    "each network's own error. The paper does not say which definition its numbers follow."
+)
+
+
+def errors_table(table: pd.DataFrame) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
+    """Return heads and, for each dataset and noise, rows of the calibration errors as they are printed."""
+    heads = ["Method", "Seeds", "ECE", "ECE, mid-points", "Published"]
+    groups = []
+    for title, part in conditions(table):
+        firsts = part.drop_duplicates(["variant", "method"])  # errors are the same in all rows of a line
+        groups.append((title, [_printed(line) for line in firsts.itertuples()]))
+    if table["published_ece"].isna().all():
+        heads, groups = heads[:-1], [(title, [row[:-1] for row in rows]) for title, rows in groups]
+    return heads, groups
+
+
+def _printed(line: object) -> list[str]:
+    errors = [decimals(line.ece, 3), decimals(line.ece_midpoint, 3), decimals(line.published_ece, 2)]
+    return [line.title, str(line.n), *errors]
+
+
+def write_errors(data: Path, stem: Path) -> None:
+    """Write the calibration errors of ``reliability.csv`` as a table of their own: csv, md and tex."""
+    table = read_reliability(data)
+    columns = [*TEXT, "n", "ece", "ece_midpoint", "published_ece"]
+    write_csv(stem.with_suffix(".csv"), table.drop_duplicates(list(LINE))[columns])
+    write_plain(stem, ERRORS_NOTE, *errors_table(table))
+
+
 def draw_reliability(data: Path, stem: Path, methods: Iterable[str] | None = None) -> None:
     """Draw two diagrams side by side per dataset and noise.
 
@@ -90,26 +123,14 @@ def _figure(panels: list[tuple[str, pd.DataFrame]]) -> Figure:
             ax.set_ylabel("accuracy (%)")
         if place + columns >= len(panels):
             ax.set_xlabel("confidence (%)")
-    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=3)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=columns)
     return figure
 
 
 def _panel(ax: Axes, part: pd.DataFrame) -> dict[str, object]:
     """Draw a diagram and return what its legend explains."""
-    part = part[part["count"] > 0]
-    few = part["count"] < FEW * part["count"].sum()
-    handles = {}
-    for rows, alpha in ((part[few], 0.3), (part[~few], 1.0)):
-        left, width, top = 100 * rows["low"], 100 * (rows["high"] - rows["low"]), 100 * rows["accuracy"]
-        bars = ax.bar(left, top, width, align="edge", color=BAR, edgecolor=PAPER, linewidth=0.8, alpha=alpha)
-        gap = 100 * rows["confidence"] - top
-        style = {"facecolor": "none", "edgecolor": GAP, "hatch": "/////", "linewidth": 0.8, "alpha": alpha}
-        gaps = ax.bar(left, gap, width, bottom=top, align="edge", **style)
-        if len(rows):
-            handles = {"accuracy of a bin's images": bars, "gap to their mean confidence": gaps}
-    handles["calibrated"] = ax.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle=(0, (4, 2)))[0]
-    ax.set(xlim=(0, 100), ylim=(0, 100), xticks=range(0, 101, 20), yticks=range(0, 101, 20), aspect="equal")
-    return handles
+    part = part.sort_values("bin")
+    return draw_bars(ax, *(part[key].to_numpy(dtype=float) for key in ("count", "confidence", "accuracy")))
 
 
 def _errors(part: pd.DataFrame) -> str:

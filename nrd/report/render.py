@@ -10,6 +10,7 @@ from nrd.report.titles import MAIN, Titles
 
 DECIMALS = 2  # of per cent, as the paper prints
 DASH = "–"
+NOT_YET = "not run yet"
 CAPTIONS = {
     "test_accuracy_last": "Test accuracy after the last epoch",
     "test_accuracy_best": "Best test accuracy over all epochs, chosen by looking at the test part",
@@ -32,12 +33,24 @@ def number(value: float) -> str:
     return DASH if math.isnan(value) else f"{value:.{DECIMALS}f}"
 
 
+def decimals(value: float, digits: int) -> str:
+    """Print a number with so many decimals; a dash where there is none."""
+    return DASH if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def thousands(value: float) -> str:
+    """Print a whole number in groups of three digits."""
+    return DASH if math.isnan(value) else f"{value:,.0f}".replace(",", " ")
+
+
 def duration(seconds: float) -> str:
     """Print a duration in its two largest units.
 
-    >>> duration(42), duration(3700), duration(200_000)
-    ('42 s', '1 h 1 min', '2 d 7 h')
+    >>> duration(0.42), duration(42), duration(3700), duration(200_000)
+    ('0.4 s', '42 s', '1 h 1 min', '2 d 7 h')
     """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -120,7 +133,7 @@ def _printed(cell: object) -> Cell:
     missing = cell.planned - cell.n - cell.failed
     problems = [f"{cell.failed} failed"] if cell.failed else []
     if not cell.n:
-        note = ", ".join([*problems, *([f"{missing} not run yet"] if missing and cell.failed else [])]) or "not run yet"
+        note = ", ".join([*problems, *([f"{missing} {NOT_YET}"] if missing and cell.failed else [])]) or NOT_YET
     else:
         note = ", ".join([f"{cell.n} of {cell.planned}", *problems]) if cell.n < cell.planned else ""
     return Cell(
@@ -163,6 +176,9 @@ LATEX = {
     ">": r"\textgreater{}",
     "±": r"$\pm$",
     "–": "--",
+    "−": "$-$",
+    "β": r"$\beta$",
+    "π": r"$\pi$",
     **{char: f"\\{char}" for char in "&%$#_{}"},
 }
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from nrd.report import further, predicted, published, render
 from nrd.report.context import Context, Section, figure_html, fragment
 from nrd.report.curves import read_notes
+from nrd.report.links import anchor
 from nrd.report.results import ACCURACIES, PROVENANCE, read_csv
 from nrd.report.tables import STEMS, SUFFIXES, read_cells, table_files
 from nrd.report.titles import MAIN
@@ -28,7 +29,9 @@ def accuracy(context: Context) -> Section:
     if cells["table"].nunique() == 1:  # the combined table is that one
         files = files[: len(SUFFIXES)]
     html = _accuracy_html(context, cells, ACCURACIES[0])
-    return Section("accuracy", "Test accuracy", html, context.existing(*files))
+    tables = published.paper_tables(cells, context.layout)
+    title = f"{published.named(tables)}: test accuracy" if tables else "Test accuracy, in the form of Table 2"
+    return Section("accuracy", title, html, context.existing(*files))
 
 
 def selection(context: Context) -> Section | None:
@@ -45,9 +48,15 @@ def selection(context: Context) -> Section | None:
 
 
 def _accuracy_html(context: Context, cells: pd.DataFrame, key: str) -> Markup:
-    grids = [(grid.title, grid.narrow(MAX_COLUMNS)) for grid in render.grids(cells)]
+    grids = [(_grid_title(grid, cells, context), grid.narrow(MAX_COLUMNS)) for grid in render.grids(cells)]
     values = {"grids": grids, "titles": context.titles, "caption": render.caption(cells, key)}
     return fragment("accuracy.html.j2", **values)
+
+
+def _grid_title(grid: render.Grid, cells: pd.DataFrame, context: Context) -> str:
+    """The table's label, with the paper's number where several tables stand in one section."""
+    tables = published.paper_tables(cells[cells["table"] == grid.label], context.layout)
+    return f"{published.named(tables)}: {grid.title}" if tables and grid.title else grid.title
 
 
 def comparison(context: Context) -> Section | None:
@@ -64,7 +73,8 @@ def comparison(context: Context) -> Section | None:
     }
     html = fragment("comparison.html.j2", heads=published.HEADS[2:], **values)
     files = context.existing(*(f"comparison{suffix}" for suffix in SUFFIXES))
-    return Section("comparison", "Beside the published numbers", html, files)
+    tables = published.named(sorted(set(table["source"])))
+    return Section("comparison", f"{tables} beside the published numbers", html, files)
 
 
 def _overviews(table: pd.DataFrame, context: Context) -> Iterator[dict]:
@@ -111,17 +121,21 @@ def memorisation(context: Context) -> Section | None:
 def _figure(context: Context, stem: str, title: str, text: str, data: str) -> Section | None:
     if not context.existing(f"{stem}.svg", f"{stem}.png"):
         return None
-    values = {"image": figure_html(context.folder / stem, title), "left_out": read_notes(context.folder)}
+    image = figure_html(context.folder / stem, title)
+    values = {"image": image, "left_out": read_notes(context.folder), "runs": context.runs()}
     html = fragment("figure.html.j2", caption=text, **values)
-    return Section(stem, title, html, context.existing(f"{stem}.svg", f"{stem}.png", data))
+    return Section(stem, title, html, context.figure_files(stem, data))
 
 
 def runs(context: Context) -> Section:
     """Every run of the study."""
     numbers = context.results.merge(context.provenance[["run", "seconds"]], on="run", how="left")
+    first = ~numbers["run"].duplicated()  # a run that is in two tables has one place that links lead to
     rows = [
         {
             "run": row.run,
+            "anchor": anchor(row.run) if first[row.Index] else "",
+            "mlflow": context.addresses.get(row.run, ""),
             "where": " · ".join(text for text in ("" if row.table == MAIN else row.table, row.variant) if text),
             "status": row.status,
             "accuracy": render.number(100 * row.test_accuracy_last),
@@ -130,7 +144,13 @@ def runs(context: Context) -> Section:
         }
         for row in numbers.itertuples()
     ]
-    html = fragment("runs.html.j2", rows=rows, several=any(row["where"] for row in rows))
+    html = fragment(
+        "runs.html.j2",
+        rows=rows,
+        study=context.study.config.name,
+        several=any(r["where"] for r in rows),
+        mlflow=any(r["mlflow"] for r in rows),
+    )
     return Section("runs", "Runs", html, context.existing("results.csv", PROVENANCE))
 
 
@@ -153,6 +173,8 @@ SECTIONS: list[Callable[[Context], Section | None]] = [
     accuracy,
     comparison,
     further.imagenet,
+    further.architecture_section,
+    further.variants_section,
     further.search,
     further.pairs,
     curves,
@@ -164,8 +186,8 @@ SECTIONS: list[Callable[[Context], Section | None]] = [
     selection,
     further.cost_section,
     further.ledger,
-    runs,
     predicted.absent,
+    runs,
 ]
 
 

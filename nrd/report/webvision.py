@@ -4,14 +4,13 @@ import pandas as pd
 
 from nrd.layout import Layout
 from nrd.report.published import read_paper_table
-from nrd.report.render import escape_latex, escape_markdown, number
+from nrd.report.render import NOT_YET, escape_latex, escape_markdown, number
 from nrd.study import Study
 
 WEBVISION = "webvision.csv"
 TEXT = ("method", "architecture", "augmentation")
 QUANTITIES = ("webvision_top1", "webvision_top5", "imagenet_top1", "imagenet_top5")
 HEADS = ("WebVision top-1", "top-5", "ImageNet top-1", "top-5")
-NOT_YET = "not run yet"
 NOTE = (
     "Top-1 and top-5 accuracy in per cent on validation images of mini-WebVision and ImageNet: the paper's, then ours."
 )

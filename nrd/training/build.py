@@ -1,32 +1,35 @@
-"""From a spec to what trains: method with its networks, optimiser, views, and one step of them."""
+"""From a spec to what trains: method with its networks, optimiser and views."""
 
 import os
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nrd.augment import create_view
 from nrd.augment.views import View
-from nrd.methods.base import Batch, Context, Method
+from nrd.methods.base import Method
 from nrd.methods.registry import create_method
 from nrd.models import create_model
 from nrd.randomness import generator
 from nrd.spec import RunSpec, SpecError
-from nrd.training.step import Step
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is the GPU where there is one.
+    """Return the device of that name, and make a numbered GPU this process's own; ``auto`` is the GPU if there is one.
 
     Raises:
-        SpecError: CUDA was asked for and is not there.
+        SpecError: CUDA, or the GPU of that number, was asked for and is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SpecError(f"device {name!r}: CUDA is not available here; use cpu or auto")
+    if device.type == "cuda" and device.index is not None:
+        if device.index >= (number := torch.cuda.device_count()):
+            raise SpecError(f"device {name!r}: there are {number} GPU(s), counted from 0")
+        torch.cuda.set_device(device)  # or pinned memory and graphs would make a context on GPU 0 as well
     return device
 
 
@@ -48,6 +51,9 @@ def set_kernels(deterministic: bool) -> None:
         # Read when cuBLAS starts; without it, its matrix products refuse to be deterministic.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+        from torch._inductor import config
+
+        config.deterministic = True  # or each process chooses by trial how compiled kernels split their sums
 
 
 def build_method(
@@ -90,10 +96,3 @@ def build_views(spec: RunSpec, device: torch.device) -> tuple[dict[str, View], V
         for role, view in spec.method.views.items()
     }
     return views, create_view("none", dataset.mean, dataset.std).to(device)
-
-
-def training_step(
-    method: Method, optimizer: torch.optim.SGD, context: Context, batch: Batch, precision: str
-) -> dict[str, Tensor]:
-    """Take one eager step: losses, gradients, update, hook."""
-    return Step(method, optimizer, context, precision)(batch)

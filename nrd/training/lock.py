@@ -37,9 +37,14 @@ def run_lock(folder: Path, run: str) -> Iterator[None]:
 
 def is_held(folder: Path) -> bool:
     """Whether some living process on this machine holds the run."""
-    if not (folder / FILE).is_file():
+    return is_locked(folder / FILE)
+
+
+def is_locked(file: Path) -> bool:
+    """Whether some living process on this machine holds a lock file."""
+    if not file.is_file():
         return False
-    lock = FileLock(folder / FILE)
+    lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except Timeout:

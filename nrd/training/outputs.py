@@ -19,6 +19,7 @@ from nrd.methods.base import Method
 from nrd.spec import RunOptions, RunSpec
 from nrd.training.checkpoint import FILE as STATE_FILE
 from nrd.training.checkpoint import State
+from nrd.training.energy import energy_meter
 from nrd.training.machine import describe
 from nrd.training.progress import Progress
 
@@ -54,6 +55,7 @@ class RunWriter:
         self.log = self.scratch / "log.txt"
         self.failure = self.scratch / "failure.json"
         self.started = _now()
+        self.energy = energy_meter(device)
 
     def begin(self, state: State) -> None:
         """Start or continue: the live history is cut back to the epoch of the saved state."""
@@ -63,12 +65,15 @@ class RunWriter:
         self._columns = list(dict.fromkeys(key for row in state.history for key in row))
         self._rows = list(state.history)
         write_text(self.scratch / "machine.json", self._machine())
+        if self.energy:
+            self.energy.lap()  # what comes before the first epoch is not its energy
 
     def _machine(self, **more: str) -> str:
         content = {
             "run": self.spec.name,
             "study": self.options.study,
             **describe(self.device, self.layout.root),
+            "energy": self.energy and self.energy.source,
             "options": self.options.model_dump(mode="json"),
             "started": self.started,
             **more,
@@ -86,7 +91,11 @@ class RunWriter:
             write_text(self.scratch / "history.csv", to_csv(self._rows))
 
     def timing_row(self, epoch: int, seconds: float, images: int) -> dict[str, float]:
-        """Return an epoch's row of ``timing.csv``; memory is the peak so far, in MiB."""
+        """Return an epoch's row of ``timing.csv``; memory is the peak so far, in MiB.
+
+        ``energy_joules``, where it can be read, is that of the device since the row before.
+        """
+        joules = self.energy.lap() if self.energy else None
         if self.device.type == "cuda":
             memory = torch.cuda.max_memory_allocated(self.device) / 2**20
         else:
@@ -96,6 +105,7 @@ class RunWriter:
             "seconds": round(seconds, 4),
             "images_per_second": round(images / seconds, 1),
             "peak_memory_mib": round(memory, 1),
+            **({} if joules is None else {"energy_joules": round(joules, 1)}),
         }
 
     def snapshot(self, method: Method, epoch: int) -> None:

@@ -9,7 +9,9 @@ filled in its ``on_epoch_start``.
 import importlib.util
 import os
 import shutil
+import sysconfig
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,8 +37,11 @@ def wants_compilation(choice: str, method: Method, device: torch.device) -> bool
 
 
 def _has_compiler() -> bool:
+    """Whether Triton is there with what it builds its launchers with: a C compiler and Python's headers."""
     compilers = [os.environ.get("CC"), "cc", "gcc", "clang"]
-    return importlib.util.find_spec("triton") is not None and any(shutil.which(name) for name in compilers if name)
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    found = any(shutil.which(name) for name in compilers if name) and headers.is_file()
+    return found and importlib.util.find_spec("triton") is not None
 
 
 class Step:
@@ -79,10 +84,11 @@ class Step:
         Returns:
             The losses and logits of the method, without gradient; compiled, the next step overwrites them.
         """
+        # Before the graphs' memory is used anew: the old gradients lie in it.
+        self.optimizer.zero_grad(set_to_none=True)
         if self.compiled and self.context.device.type == "cuda":
             torch.compiler.cudagraph_mark_step_begin()
         losses = self._losses(batch.views, batch.targets, batch.indices)
-        self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
         self._update()
         return {name: value.detach() for name, value in losses.items()}
@@ -96,7 +102,10 @@ class Step:
         self.method.on_step_end(self.context)
 
     def _prepare_update(self) -> None:
-        """Make what the update writes to beforehand, at addresses that stay: a graph knows tensors by them."""
+        """Make what the update writes to beforehand, at addresses that stay: a graph knows tensors by them.
+
+        A graph that writes to a tensor which may move is not captured at all; parameters count as staying.
+        """
         (self.group,) = self.optimizer.param_groups
         self.rate = torch.zeros((), device=self.context.device)
         torch._dynamo.mark_static_address(self.rate)

@@ -103,6 +103,7 @@ def point_to_reports():
 
 def point_to_logs():
     print(
-        "Some jobs failed: their logs are under results/logs. The same command goes on from here.",
+        "Some jobs failed: their logs are under results/logs. The same command goes on from here; "
+        "`nrd report <study> --partial` reports on what is finished.",
         file=sys.stderr,
     )

@@ -20,9 +20,13 @@ rule tables:
     input:
         "results/reports/{study}/results.csv",
     output:
-        expand(
-            "results/reports/{{study}}/accuracy.{suffix}", suffix=["csv", "md", "tex"]
+        report(
+            "results/reports/{study}/accuracy.csv",
+            caption="../report/accuracy.rst",
+            category="{study}",
+            labels={"what": "accuracy table"},
         ),
+        expand("results/reports/{{study}}/accuracy.{suffix}", suffix=["md", "tex"]),
     log:
         "results/logs/report/{study}.tables.log",
     benchmark:
@@ -40,9 +44,26 @@ rule figures:
         "results/reports/{study}/results.csv",
         lambda w: study_runs(w.study, "history.csv"),
     output:
-        expand(
-            "results/reports/{{study}}/curves.{suffix}", suffix=["csv", "png", "svg"]
+        report(
+            "results/reports/{study}/curves.svg",
+            caption="../report/curves.rst",
+            category="{study}",
+            labels={"what": "accuracy over epochs"},
         ),
+        report(
+            "results/reports/{study}/memorisation.svg",
+            caption="../report/memorisation.rst",
+            category="{study}",
+            labels={"what": "memorisation"},
+        ),
+        report(
+            "results/reports/{study}/architecture.svg",
+            caption="../report/architecture.rst",
+            category="{study}",
+            labels={"what": "architecture"},
+        ),
+        expand("results/reports/{{study}}/curves.{suffix}", suffix=["csv", "png"]),
+        "results/reports/{study}/architecture.json",
     log:
         "results/logs/report/{study}.figures.log",
     benchmark:
@@ -60,8 +81,15 @@ rule page:
         rules.results.output,
         rules.tables.output,
         rules.figures.output,
+        # Where MLflow shows the runs: the page links to it.
+        "results/studies/{study}/tracked.txt",
     output:
-        "results/reports/{study}/index.html",
+        report(
+            "results/reports/{study}/index.html",
+            caption="../report/page.rst",
+            category="{study}",
+            labels={"what": "the whole page"},
+        ),
     log:
         "results/logs/report/{study}.page.log",
     benchmark:

@@ -13,6 +13,7 @@ NOTE_TAG = "mlflow.note.content"
 EPOCH = "epoch"  # the history's column
 EPOCHS = "epochs"  # finished epochs, logged as a metric: its last value says how far the mirror is
 ARTIFACTS = ("spec.yaml", "history.csv", "timing.csv", "machine.json", "metrics.json", "log.txt")
+DIAGRAM = "reliability.png"  # drawn from the predictions, which themselves are not logged
 MAX_TAG = 4000
 
 
@@ -109,6 +110,8 @@ def _costs(record: Record) -> dict[str, float]:
     if not seconds:
         return {}
     costs = {"training/seconds": sum(seconds), "training/images_per_second": images / sum(seconds)}
+    energy = [row["energy_joules"] for row in record.timing if "energy_joules" in row]
+    costs |= {"training/energy_joules": sum(energy)} if len(energy) == len(record.timing) else {}
     return costs | ({"training/peak_memory_mib": max(memory)} if memory else {})
 
 

@@ -20,7 +20,7 @@ import nrd
 from nrd.files import write_if_changed
 from nrd.layout import Layout
 from nrd.spec import SpecError
-from nrd.training.lock import HOLDER
+from nrd.training.lock import HOLDER, is_locked
 from nrd.training.tracking.mirror import Mirror
 from nrd.training.tracking.records import Fingerprint, fingerprint, is_active, read_json
 from nrd.training.tracking.store import (
@@ -80,15 +80,7 @@ def _is_followed(layout: Layout, uri: str) -> bool:
     starting = _file(layout, uri, "starting")
     if starting.is_file() and time.time() - starting.stat().st_mtime < START_SECONDS:
         return True
-    lock = FileLock(_file(layout, uri, "lock"))
-    if not Path(lock.lock_file).is_file():
-        return False
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+    return is_locked(_file(layout, uri, "lock"))
 
 
 def _start(layout: Layout, uri: str, idle: float) -> None:

@@ -1,9 +1,12 @@
 """Writes runs' records into an MLflow store; doing it twice changes nothing."""
 
+import importlib.util
 import math
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import Timeout
@@ -11,6 +14,7 @@ from filelock import Timeout
 from nrd.layout import Layout
 from nrd.spec import RunSpec, SpecError
 from nrd.training.tracking import content
+from nrd.training.tracking.pages import page, write_pages
 from nrd.training.tracking.records import FINISHED, RUNNING, Record, digest, read_record
 from nrd.training.tracking.store import (
     TrackingError,
@@ -65,7 +69,8 @@ def sync(
         layout: Folders of the project.
         runs: Specs by name, or names alone.
         uri: The store; by default ``MLFLOW_TRACKING_URI`` or the project's own database.
-        study: The study in whose name this is done; it joins the runs' tag ``studies``.
+        study: The study in whose name this is done; it joins the runs' tag ``studies``, and its report is told where
+            MLflow shows them.
         artifacts: Whether to log the small files of finished runs, too.
 
     Returns:
@@ -82,6 +87,8 @@ def sync(
             getattr(summary, mirror.write(name, spec, study)).append(name)
         except SpecError as error:
             summary.failed[name] = first_line(error)
+    if study:
+        write_pages(layout, study, mirror.pages, mirror.uri)
     return summary
 
 
@@ -93,6 +100,7 @@ class Mirror:
         self.project = project_id(layout)
         self.lock = store_lock(layout, uri)
         self.client = open_client(layout, uri)
+        self.pages: dict[str, str] = {}  # of the runs seen, by name
         self._experiments: dict[str, str] = {}
         self._prefetched: dict[str, dict[str, list[Run]]] = {}  # by dataset and name
 
@@ -109,6 +117,7 @@ class Mirror:
         if self.prefetch:
             known, surplus = self._choose(self._look_ahead(record), record)
             if known is not None and not surplus and not RunWriter(self, record, study, known).pending():
+                self.pages[name] = page(known.info.experiment_id, known.info.run_id)
                 return "unchanged"
         with self._answering(), self.lock:
             record = read_record(self.layout, name, record.spec)  # others may have mirrored a newer state by now
@@ -117,7 +126,10 @@ class Mirror:
             found, surplus = self._choose(self._search(record.spec.dataset.name, name), record)
             for run in surplus:
                 self.client.delete_run(run.info.run_id)
-            return RunWriter(self, record, study, found).write()
+            writer = RunWriter(self, record, study, found)
+            done = writer.write()
+            self.pages[name] = page(writer.remote.info.experiment_id, writer.run_id)
+            return done
 
     def _look_ahead(self, record: Record) -> "list[Run]":
         """Return the MLflow runs of a name from one search over its whole experiment."""
@@ -198,6 +210,7 @@ class RunWriter:
         self.mirror, self.client, self.record, self.remote = mirror, mirror.client, record, remote
         self.study = study or record.machine.get("study")
         self.files = [record.folder / name for name in content.ARTIFACTS if (record.folder / name).is_file()]
+        self.predictions = record.folder / "predictions.npz"
         self.marked = content.read_mark(remote.data.tags.get(content.MIRRORED_TAG)) if remote else {}
         self.changed = False
 
@@ -315,10 +328,30 @@ class RunWriter:
         if self.mirror.artifacts:
             for file in self.files:
                 self.client.log_artifact(self.run_id, str(file))
+            if self._has_diagram():
+                self._log_diagram()
         self._log(metrics=new, tags={content.MIRRORED_TAG: self._mark()})
 
+    def _has_diagram(self) -> bool:
+        """Whether a reliability diagram is to be drawn: once the run is evaluated, where matplotlib is installed."""
+        evaluated = self.record.metrics is not None and self.predictions.is_file()
+        return evaluated and importlib.util.find_spec("matplotlib") is not None
+
+    def _log_diagram(self) -> None:
+        from nrd.evaluation.diagram import write_diagram
+
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                picture = write_diagram(
+                    self.predictions, content.title(self.record.spec), Path(folder, content.DIAGRAM)
+                )
+            except SpecError:  # a run with damaged predictions still shows its curves; the report names it
+                return
+            self.client.log_artifact(self.run_id, str(picture))
+
     def _mark(self) -> str:
-        return content.mark(self.record, len(self.files) if self.mirror.artifacts else 0, self.marked)
+        artifacts = len(self.files) + self._has_diagram() if self.mirror.artifacts else 0
+        return content.mark(self.record, artifacts, self.marked)
 
     def _set_status(self) -> None:
         record, known = self.record, self.remote.data.tags

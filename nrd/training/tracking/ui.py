@@ -6,19 +6,24 @@ import sys
 from typing import NoReturn
 
 from nrd.layout import Layout
+from nrd.training.tracking.pages import HOST, PORT
 from nrd.training.tracking.store import (
     ENVIRONMENT,
     URI_VARIABLE,
     TrackingError,
     is_server,
+    open_client,
     prepare_store,
     shown,
     sqlite_path,
     store_uri,
 )
 
+PAGES = "workflowType=machine_learning"  # not those for language models
+SHOWN = 12  # experiments whose address is printed
 
-def open_ui(layout: Layout, host: str = "127.0.0.1", port: int = 5000, uri: str | None = None) -> NoReturn:
+
+def open_ui(layout: Layout, host: str = HOST, port: int = PORT, uri: str | None = None) -> NoReturn:
     """Become MLflow's web server, until it is interrupted. Does not return.
 
     Only this machine can reach it unless another ``host`` is given.
@@ -38,10 +43,21 @@ def open_ui(layout: Layout, host: str = "127.0.0.1", port: int = 5000, uri: str 
     path = sqlite_path(uri)
     if path is None or not path.is_file():
         prepare_store(layout, uri)
-    views = f"http://{host}:{port}/#/experiments?workflowType=machine_learning"
-    print(f"MLflow on {shown(uri)}: {views} (ctrl-c ends it)", file=sys.stderr, flush=True)
+    pages = f"http://{host}:{port}/#/experiments"
+    print(f"MLflow on {shown(uri)}: {pages}?{PAGES} (ctrl-c ends it)", file=sys.stderr, flush=True)
+    for number, name in _experiments(layout, uri):
+        print(f"  {name}: {pages}/{number}/runs?{PAGES}&viewStateShareKey=methods", file=sys.stderr, flush=True)
     command = _command(layout, host, port)
     os.execve(command[0], command, _environment(uri))  # signals then reach the server itself
+
+
+def _experiments(layout: Layout, uri: str) -> list[tuple[str, str]]:
+    """Return number and name of each dataset's experiment: MLflow's own way to one leads through other pages."""
+    try:
+        found = open_client(layout, uri).search_experiments(filter_string="name != 'Default'", max_results=SHOWN)
+        return sorted(((one.experiment_id, one.name) for one in found), key=lambda pair: pair[1])
+    except Exception:  # whatever it is, the server will tell
+        return []
 
 
 def _command(layout: Layout, host: str, port: int) -> list[str]:
