@@ -14,6 +14,7 @@ from scipy.special import xlogy
 from nrd.metrics import expected_calibration_error, midpoint_calibration_error
 from nrd.report import build
 from nrd.report.analyses import shown
+from nrd.report.confusion import draw_confusion
 from nrd.report.cost import by_method
 from nrd.report.drawing import write_analysed
 from nrd.report.published import read_published_ece
@@ -225,6 +226,16 @@ def test_confusion_and_class_accuracy_are_counted_one_image_at_a_time(finished):
             assert row["noise_rate"] == pytest.approx(np.mean(wrong), rel=1e-5)
     page = (folder / "index.html").read_text()
     assert '<section id="confusion">' in page and '<section id="classes">' in page
+
+
+def test_conditions_of_one_method_are_drawn_beside_those_of_two(finished, tmp_path):
+    _, _, _, folder = finished
+    table = pd.read_csv(folder / "confusion.csv")
+    alone = table[table["method"] == "ce"].assign(noise="sym60", noise_title="symmetric 60 %")
+    pd.concat([table, alone]).to_csv(tmp_path / "confusion.csv", index=False)
+    draw_confusion(tmp_path / "confusion.csv", tmp_path / "drawn", {})
+    svg = (tmp_path / "drawn.svg").read_text()
+    assert svg.count("predicted by CE") == 2 and svg.count("predicted by NRD") == 1
 
 
 def test_a_hundred_classes_are_data_and_a_sentence(tmp_path):

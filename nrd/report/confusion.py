@@ -143,7 +143,7 @@ def _figure(rows: list[tuple[str, tuple[str, ...], list[pd.DataFrame]]]) -> Figu
         line[0].set_ylabel("true class")
         for ax in line[len(panels) :]:
             ax.remove()
-    bar = figure.colorbar(image, ax=axes, shrink=min(1, 0.8 / len(rows)), aspect=16, pad=0.02)
+    bar = figure.colorbar(image, ax=figure.axes, shrink=min(1, 0.8 / len(rows)), aspect=16, pad=0.02)
     bar.set_label("of the class's mislabeled images (%)")
     bar.outline.set_visible(False)
     return figure

@@ -74,6 +74,11 @@ class Context:
         """Return links to the finished runs of some lines of the study, or of all: what stands below a figure."""
         return run_links(self.results, self.titles, lines)
 
+    def drawn(self, stem: str, *data: str) -> bool:
+        """Whether the report's folder has a figure and its data."""
+        names = (f"{stem}.png", f"{stem}.svg", *data)
+        return self.existing(*names) == names
+
     def figure_files(self, stem: str, *data: str) -> tuple[str, ...]:
         """Return a figure's files that the report's folder has, and the files of its data."""
         return self.existing(*(f"{stem}.{kind}" for kind in ("svg", "png", "pdf")), *data)

@@ -52,7 +52,7 @@ def search(context: Context) -> Section | None:
 
 def architecture_section(context: Context) -> Section | None:
     """The paper's Figure 3, of the methods that have a teacher."""
-    if not context.existing(architecture.ARCHITECTURE, "architecture.svg", "architecture.png"):
+    if not context.drawn("architecture", architecture.ARCHITECTURE):
         return None
     graphs = json.loads((context.folder / architecture.ARCHITECTURE).read_text(encoding="utf-8"))
     if not graphs:
@@ -73,7 +73,7 @@ def architecture_section(context: Context) -> Section | None:
 
 def variants_section(context: Context) -> Section | None:
     """What each variant changes."""
-    if not context.existing("variants.csv", "variants.svg", "variants.png"):
+    if not context.drawn("variants", "variants.csv"):
         return None
     table = variants.read_variants(context.folder / "variants.csv")
     groups = list(variants.groups(table))

@@ -12,7 +12,7 @@ from nrd.report.results import read_csv
 
 def reliability(context: Context) -> Section | None:
     """How far confidence and accuracy are apart."""
-    if not context.existing(RELIABILITY, "reliability.svg", "reliability.png"):
+    if not context.drawn("reliability", RELIABILITY):
         return None
     table = read_reliability(context.folder / RELIABILITY)
     if table.empty:
@@ -37,7 +37,7 @@ def _with_figure(context: Context, stem: str, title: str, text: str, table: pd.D
 
 def confusion(context: Context) -> Section | None:
     """What becomes of mislabeled images of each class."""
-    if not context.existing(CONFUSION, "confusion.svg", "confusion.png"):
+    if not context.drawn("confusion", CONFUSION):
         return None
     table = read_classes(context.folder / CONFUSION)
     if table.empty:

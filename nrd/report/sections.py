@@ -119,7 +119,7 @@ def memorisation(context: Context) -> Section | None:
 
 
 def _figure(context: Context, stem: str, title: str, text: str, data: str) -> Section | None:
-    if not context.existing(f"{stem}.svg", f"{stem}.png"):
+    if not context.drawn(stem, data):
         return None
     image = figure_html(context.folder / stem, title)
     values = {"image": image, "left_out": read_notes(context.folder), "runs": context.runs()}
