@@ -126,3 +126,25 @@ def test_truncated_predictions_make_no_metrics(tiny_project, tmp_path):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(SpecError, match=r"predictions.npz: is missing or damaged"):
         evaluate_run(name, layout)
+
+
+def test_ties_that_float16_makes_are_no_damage_but_other_predictions_are(project):
+    from nrd.evaluation.run_metrics import evaluate_run
+    from nrd.spec import SpecError
+    from tests.test_report import finish_run
+
+    spec = next(iter(project.study("tiny").specs.values()))
+    finish_run(project.layout, spec, 100)
+    path = project.layout.run(spec.name) / "predictions.npz"
+    with np.load(path) as content:
+        arrays = dict(content)
+    test = arrays["student_test"]
+    for image in (1, 11):  # right ones of class 1: of 0 and 1, now equally likely, the first is predicted
+        test[image, :2] = 0.5
+    np.savez(path, **arrays)
+    assert evaluate_run(spec.name, project.layout)["test_accuracy"] == 0.49
+    for image in (1, 11):
+        test[image, :2] = (0.51, 0.49)
+    np.savez(path, **arrays)
+    with pytest.raises(SpecError, match="not of one run"):
+        evaluate_run(spec.name, project.layout)
