@@ -19,6 +19,19 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/tracking.smk"
 
 
+# On a cluster only training is submitted. The rest takes seconds, and a download needs the network that compute nodes
+# may not have: it runs beside Snakemake. Without a cluster this says nothing.
+localrules:
+    dataset,
+    given_labels,
+    evaluate,
+    results,
+    tables,
+    figures,
+    page,
+    track,
+
+
 rule all:
     default_target: True
     input:

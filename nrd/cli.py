@@ -118,6 +118,7 @@ def train(
     deterministic: Annotated[bool, typer.Option(help="On CUDA: only deterministic kernels.")] = False,
     compiling: Annotated[str, typer.Option("--compile", help="The step: auto (on CUDA), on or off.")] = "auto",
     track: Annotated[bool, typer.Option(help="Mirror the run to MLflow while it trains.")] = True,
+    wait: Annotated[bool, typer.Option("--wait", help="Where another process trains a run, wait for it.")] = False,
     root: Root = HERE,
 ) -> None:
     """Train runs, each from where it was stopped. Without names: all runs of --study."""
@@ -130,6 +131,7 @@ def train(
         "deterministic": deterministic,
         "compile": compiling,
         "tracking": track,
+        "wait": wait,
         "study": study,
     }
     options = parse(RunOptions, content, Path("command line"))

@@ -223,6 +223,7 @@ class RunOptions(Strict):
     threads: Annotated[int, Field(ge=1)] = 1
     chunk_size: Annotated[int, Field(ge=0)] = 0  # images augmented at a time; 0: what suits the device
     tracking: bool = True
+    wait: bool = False  # for another process that trains the same run
     compile: Literal["auto", "on", "off"] = "auto"
     deterministic: bool = False
     study: str | None = None

@@ -26,7 +26,7 @@ with leased_device("auto", Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].spli
 
 @pytest.fixture(autouse=True)
 def no_scheduler(monkeypatch):
-    for name in ("SLURM_JOB_ID", "NRD_SLOTS", "CUDA_VISIBLE_DEVICES"):
+    for name in (*slots.JOB_VARIABLES, "NRD_SLOTS", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(slots, "POLL_SECONDS", 0.02)
 
@@ -95,13 +95,42 @@ def test_a_device_that_was_chosen_is_not_leased(tmp_path, device):
     assert not (tmp_path / slots.FOLDER).exists()
 
 
-def test_without_gpus_and_under_slurm_there_is_nothing_to_do(tmp_path, monkeypatch):
+def test_without_gpus_and_where_a_scheduler_gave_one_there_is_nothing_to_do(tmp_path, monkeypatch):
     with leased_device("auto", tmp_path, 1, []) as device:
         assert device == "auto"
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    with leased_device("cuda", tmp_path, 1, ["0"]) as device:
-        assert device == "cuda"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    for variable in ("SLURM_JOB_ID", "PBS_JOBID"):
+        monkeypatch.setenv(variable, "7")
+        with leased_device("cuda", tmp_path, 1, visible_gpus()) as device:
+            assert device == "cuda"
+        monkeypatch.delenv(variable)
     assert not (tmp_path / slots.FOLDER).exists()
+
+
+def test_trainings_within_one_job_share_its_gpus_and_those_of_other_jobs_do_not(tmp_path, monkeypatch):
+    """A whole node was allocated, and Snakemake runs in it: jobs number their GPUs from 0, each its own."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with ExitStack() as stack:
+        for job in ("7", "8"):
+            monkeypatch.setenv("SLURM_JOB_ID", job)
+            devices = [stack.enter_context(leased_device("auto", tmp_path, 1, visible_gpus())) for _ in range(2)]
+            assert devices == ["cuda:0", "cuda:1"]
+
+
+def test_a_cluster_that_gives_no_gpus_to_its_jobs_makes_them_share(tmp_path, monkeypatch):
+    """Without CUDA_VISIBLE_DEVICES each job on a node sees all its GPUs."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with leased_device("auto", tmp_path, 1, ["0", "1"]) as first:
+        monkeypatch.setenv("SLURM_JOB_ID", "8")
+        with leased_device("auto", tmp_path, 1, ["0", "1"]) as second:
+            assert (first, second) == ("cuda:0", "cuda:1")
+
+
+def test_machines_that_share_the_folder_have_their_own_gpus(tmp_path, monkeypatch):
+    with leased_device("auto", tmp_path, 1, ["0"]) as here:
+        monkeypatch.setattr(slots.platform, "node", lambda: "another")
+        with leased_device("auto", tmp_path, 1, ["0"]) as there:
+            assert (here, there) == ("cuda:0", "cuda:0")
 
 
 def test_the_number_of_slots_comes_from_the_environment(monkeypatch):

@@ -183,6 +183,24 @@ def test_one_run_is_trained_by_one_process(project):
     assert not is_held(project.layout.scratch(spec.name))
 
 
+def test_who_waits_for_another_training_finds_it_finished_and_trains_nothing(project, nrd):
+    """What the workflow does after a Snakemake was killed that left its jobs running."""
+    spec = tiny(project)
+    prepare_run(project, spec)
+    code = "import sys; from nrd.cli import main; sys.argv[1:] = {}; main()"
+    command = [sys.executable, "-c", code.format(["train", spec.name, "--wait", "--no-track"])]
+    from nrd.training.lock import run_lock
+
+    with run_lock(project.layout.scratch(spec.name), spec.name):
+        waiting = subprocess.Popen(command, cwd=project.layout.root, stderr=subprocess.PIPE, text=True)
+        assert f"is being trained by process {os.getpid()} on" in waiting.stderr.readline()
+        Trainer(spec, project.layout, RunOptions(tracking=False)).run()
+        finished = (project.layout.run(spec.name) / "machine.json").read_bytes()
+    assert waiting.communicate(timeout=120)[1] == ""
+    assert waiting.returncode == 0
+    assert (project.layout.run(spec.name) / "machine.json").read_bytes() == finished
+
+
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "other run", "other shape"])
 def test_a_damaged_state_is_refused_by_name(project, damage):
     spec = longer(tiny(project, "ce"), 3)

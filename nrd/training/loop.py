@@ -39,16 +39,25 @@ def train(spec: RunSpec, layout: Layout, options: RunOptions) -> Path:
         The run's folder, which then holds everything but ``metrics.json``.
 
     Raises:
-        SpecError: data, labels or state are missing or do not fit; nothing was changed.
+        SpecError: data, labels or state are missing or do not fit, or another process trains the run and
+            ``options.wait`` is not set; nothing was changed.
         TrainingFailed: the loss became NaN or infinite; the message names epoch, step and method.
     """
     if layout.is_trained(spec.name):
         return layout.run(spec.name)
-    with run_lock(layout.scratch(spec.name), spec.name):
-        if not layout.is_trained(spec.name):  # another process may have finished it while we waited
+    with run_lock(layout.scratch(spec.name), spec.name, options.wait):
+        if not _was_finished(spec, layout):
             with leased_device(options.device, layout.root / "scratch") as device:
                 Trainer(spec, layout, options.model_copy(update={"device": device})).run()
     return layout.run(spec.name)
+
+
+def _was_finished(spec: RunSpec, layout: Layout) -> bool:
+    """Whether another process finished the run while we waited, perhaps on another machine."""
+    for folder in (layout.run(spec.name).parent, layout.run(spec.name)):
+        if folder.is_dir():
+            list(folder.iterdir())  # a network file system remembers absent files until a folder is opened again
+    return layout.is_trained(spec.name)
 
 
 class Trainer:

@@ -11,13 +11,15 @@ import torch
 
 
 def describe(device: torch.device, root: Path = Path()) -> dict[str, str | int | None]:
-    """Return host, processor, device, versions and git commit."""
+    """Return host, processor, device, what a scheduler gave us, versions and git commit."""
     return {
         "host": platform.node(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "device_type": device.type,
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
+        "visible_gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,

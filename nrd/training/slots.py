@@ -1,11 +1,13 @@
 """Several runs on one GPU: each GPU has slots, and a run leases one for as long as it trains.
 
 A lease is a locked file, so the operating system returns it when its holder dies, however it dies. Who starts more
-runs than there are slots makes them wait, not share. A cluster's scheduler has already given a job its GPU: there is
-nothing to lease under Slurm.
+runs than there are slots makes them wait, not share. Machines that share the folder lease their own GPUs. Where a
+cluster's scheduler has given a job its GPU there is nothing to lease; of several GPUs, the trainings within the job
+lease one each.
 """
 
 import os
+import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +22,8 @@ from nrd.spec import SpecError
 FOLDER = ".slots"
 VARIABLE = "NRD_SLOTS"
 POLL_SECONDS = 0.5
+# What Slurm, PBS, LSF, Flux, OAR and Grid Engine call a job's number.
+JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "FLUX_JOB_ID", "OAR_JOB_ID", "JOB_ID")
 
 
 def slots_per_gpu() -> int:
@@ -53,25 +57,27 @@ def leased_device(
 ) -> Iterator[str]:
     """Hold a slot of a GPU, the emptiest first, and name the device to train on.
 
-    ``auto`` and ``cuda`` lease; a CPU, a GPU chosen by its number, and a job under Slurm pass as they are.
+    ``auto`` and ``cuda`` lease; a CPU, a GPU chosen by its number, and the one GPU that a scheduler gave to a job pass
+    as they are.
 
     Args:
         device: as the run's options say.
-        scratch: folder that holds the leases; processes that share it share the GPUs.
+        scratch: folder that holds the leases; processes of one machine that share it share the GPUs.
         slots: runs at a time on each GPU; None is :func:`slots_per_gpu`.
         gpus: names of the GPUs in CUDA's order; None asks the machine.
 
     Yields:
         A device for ``torch.device``: ``cuda:<number>`` where a slot was leased, else ``device`` itself.
     """
-    if device not in ("auto", "cuda") or "SLURM_JOB_ID" in os.environ:
+    if device not in ("auto", "cuda"):
         yield device
         return
-    gpus = _usable_gpus() if gpus is None else gpus
-    if not gpus:
+    gpus, job = _usable_gpus() if gpus is None else gpus, _job_with_gpus()
+    if not gpus or (job and len(gpus) == 1):
         yield device
         return
-    index, lock = _acquire(scratch / FOLDER, gpus, slots or slots_per_gpu())
+    owner = _file_name(platform.node() + (f"-{job}" if job else ""))
+    index, lock = _acquire(scratch / FOLDER / owner, gpus, slots or slots_per_gpu())
     try:
         yield f"cuda:{index}"
     finally:
@@ -82,6 +88,13 @@ def _usable_gpus() -> list[str]:
     import torch
 
     return visible_gpus() if torch.cuda.is_available() else []
+
+
+def _job_with_gpus() -> str | None:
+    """Return the number of the job to which a scheduler gave GPUs. Its GPU 0 may not be that of the job beside it."""
+    if "CUDA_VISIBLE_DEVICES" not in os.environ:
+        return None
+    return next((os.environ[name] for name in JOB_VARIABLES if name in os.environ), None)
 
 
 def _acquire(folder: Path, gpus: Sequence[str], slots: int) -> tuple[int, FileLock]:
@@ -104,5 +117,5 @@ def _acquire(folder: Path, gpus: Sequence[str], slots: int) -> tuple[int, FileLo
         time.sleep(POLL_SECONDS)
 
 
-def _file_name(gpu: str) -> str:
-    return "".join(character if character.isalnum() or character == "-" else "_" for character in gpu)
+def _file_name(text: str) -> str:
+    return "".join(character if character.isalnum() or character == "-" else "_" for character in text)

@@ -1,3 +1,4 @@
+import logging
 import shlex
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from nrd.layout import TRAINED
 from nrd.spec import SpecError
 from nrd.study import Project
 from nrd.training.slots import slots_per_gpu
+from nrd.training.tracking.store import sqlite_path, store_uri
 
 # The same Python everywhere, whether or not its environment is activated.
 NRD = f"{shlex.quote(sys.executable)} -m nrd"
@@ -35,10 +37,45 @@ wildcard_constraints:
 
 
 GPUS = count_gpus()
+# Whether jobs go to other machines, or this is such a job. Snakemake demands --jobs for that, in dry runs too, which do
+# not tell where the real one would execute.
+SUBMITS = workflow.remote_exec or workflow.resource_settings.nodes is not None
 # Without a limit given, as many trainings as the GPUs have slots (NRD_SLOTS each, one by default), however many cores
-# there are. Which GPU a training takes is leased when it starts.
-if GPUS:
+# there are. Which GPU a training takes is leased when it starts. A cluster's scheduler does both itself.
+if GPUS and not SUBMITS:
     workflow.global_resources.setdefault("gpu", GPUS * slots_per_gpu())
+
+
+def gpus_per_training():
+    """A machine that only submits has no GPU, and says nothing about those that train."""
+    return int(config.get("device", "auto") != "cpu" and (SUBMITS or GPUS > 0))
+
+
+def trained(path):
+    """Declare a training's files. On a cluster a job may start when a run that it was to train is finished: submitted
+    by a Snakemake that was killed, another job has trained it in the meantime. Snakemake would delete its files.
+    """
+    return update(path) if SUBMITS else path
+
+
+class KeptFiles(logging.Filter):
+    """Drops what Snakemake says of each file of each training that failed and so had none to keep."""
+
+    def filter(self, record):
+        return not record.getMessage().startswith("Cannot restore results/runs/")
+
+
+if SUBMITS:
+    logging.getLogger("snakemake.logging").addFilter(KeptFiles())
+
+
+def tracking_option():
+    """Whether trainings start a follower: not on many machines at a time that would share a file of SQLite."""
+    return (
+        "--no-track"
+        if SUBMITS and sqlite_path(store_uri(PROJECT.layout))
+        else "--track"
+    )
 
 
 def study_of(run):
@@ -102,6 +139,19 @@ def point_to_reports():
 
 
 def point_to_logs():
+    """Name the log of each job that failed, with its last lines: a quiet Snakemake does not."""
+    failed = getattr(workflow.scheduler, "failed", ())
+    for job in sorted(failed, key=str):
+        for log in map(Path, job.log):
+            lines = (
+                log.read_text(errors="replace").splitlines() if log.is_file() else []
+            )
+            print(
+                f"Failed: {job.name}, see {log}",
+                *(f"    {line}" for line in lines[-5:]),
+                sep="\n",
+                file=sys.stderr,
+            )
     print(
         "Some jobs failed: their logs are under results/logs. The same command goes on from here; "
         "`nrd report <study> --partial` reports on what is finished.",

@@ -11,7 +11,7 @@ rule train:
             for run in SPECS[w.run].requires
         ],
     output:
-        expand("results/runs/{{run}}/{file}", file=TRAINED),
+        trained(expand("results/runs/{{run}}/{file}", file=TRAINED)),
     log:
         "results/logs/train/{run}.log",
     benchmark:
@@ -20,8 +20,9 @@ rule train:
         "../envs/rules.yaml"
     threads: config.get("threads", 1)
     resources:
-        gpu=1 if GPUS else 0,
-        mem_mb=4000,
+        gpu=gpus_per_training(),
+        # More for another attempt: a job that ran out of memory would do so again.
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime="12h",
     params:
         nrd=NRD,
@@ -29,8 +30,10 @@ rule train:
         # Fixed here and not by the scheduler: another number of threads rounds differently.
         threads=config.get("threads", 1),
         device=config.get("device", "auto"),
+        track=tracking_option(),
+    # Waits: a Snakemake that was killed may have left a process that trains this run.
     shell:
-        "{params.nrd} train {wildcards.run} --study {params.study} --device {params.device}"
+        "{params.nrd} train {wildcards.run} --study {params.study} --wait {params.track} --device {params.device}"
         " --threads {params.threads} > {log} 2>&1"
 
 
