@@ -1,7 +1,7 @@
 """A real Slurm of one node in a temporary folder: its own munged, slurmctld and slurmd, with devices posing as GPUs.
 
-Needs root and Debian's packages slurm-wlm and munge; nothing outside the folder is read or written. To try the profile
-by hand:
+Needs root and Debian's packages slurm-wlm and munge, with accounting also slurmdbd and mariadb-server; nothing outside
+the folder is read or written. To try the profile by hand:
 
     python -m tests.slurm_cluster       # prints what to export, and stops the cluster on Ctrl-C
 """
@@ -13,11 +13,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
+ACCOUNTING_PROGRAMS = ("slurmdbd", "sacctmgr", "mariadbd", "mariadb-install-db")
 GPUS = 3
 # Any character device stands in for a GPU: Slurm counts them and gives each job its own numbers.
 DEVICES = [Path(f"/dev/tty{40 + number}") for number in range(GPUS)]
@@ -57,11 +59,35 @@ PartitionName=short Nodes={host} MaxTime=60 State=UP
 """
 
 
-def why_not() -> str | None:
+SLURMDBD_CONF = """
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser=root
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={database_port}
+StorageUser=root
+StorageLoc=slurm
+LogFile={folder}/slurmdbd.log
+PidFile={folder}/slurmdbd.pid
+"""
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+ACCOUNTING = """AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge.socket"""
+
+
+def why_not(accounting: bool = False) -> str | None:
     """Return why no cluster can be started here, or None."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
-    if missing := [program for program in PROGRAMS if shutil.which(program, path=path) is None]:
-        return f"no {', '.join(missing)} (Debian: apt-get install slurm-wlm munge)"
+    programs = PROGRAMS + (ACCOUNTING_PROGRAMS if accounting else ())
+    if missing := [program for program in programs if shutil.which(program, path=path) is None]:
+        packages = "slurm-wlm munge" + (" slurmdbd mariadb-server" if accounting else "")
+        return f"no {', '.join(missing)} (Debian: apt-get install {packages})"
     if os.geteuid() != 0:
         return "Slurm's daemons are started by root here"
     if missing := [str(device) for device in DEVICES if not device.is_char_device()]:
@@ -72,12 +98,13 @@ def why_not() -> str | None:
 class Cluster:
     """A running cluster; use it as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, accounting: bool = False) -> None:
+        self.accounting = accounting
         # Not pytest's folder: a socket's path may have 107 characters at most.
         self.folder = Path(tempfile.mkdtemp(prefix="nrd-slurm-"))
         self.folder.chmod(0o711)  # munged insists that everybody can reach its socket
         self.host = platform.node().split(".")[0]
-        self.ports = _free_ports(3)
+        self.ports = dict(zip(("controller", "node", "accounting", "database"), _free_ports(4), strict=True))
         self.daemons: dict[str, subprocess.Popen] = {}
 
     @property
@@ -91,10 +118,12 @@ class Cluster:
             for name in ("state", "spool", "bin"):
                 (self.folder / name).mkdir()
             self._wrap_srun()
-            self.configure()
+            self._configure()
             (self.folder / "munge.key").write_bytes(os.urandom(128))
             (self.folder / "munge.key").chmod(0o400)
             self._start_munged()
+            if self.accounting:
+                self._start_accounting()
             self.start("slurmctld")
             self.start("slurmd", "-N", self.host)
             self.wait_for_node()
@@ -106,23 +135,27 @@ class Cluster:
     def __exit__(self, *_) -> None:
         if "slurmctld" in self.daemons:
             self.cancel_all()
-        for name in ("slurmd", "slurmctld", "slurmdbd", "munged"):
+        for name in ("slurmd", "slurmctld", "slurmdbd", "mariadbd", "munged"):
             self.stop(name)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def configure(self, accounting: str = "AccountingStorageType=accounting_storage/none") -> None:
-        """Write the configuration; daemons read it when they start."""
+    def _configure(self) -> None:
         content = SLURM_CONF.format(
             host=self.host,
             folder=self.folder,
-            controller_port=self.ports[0],
-            node_port=self.ports[1],
+            controller_port=self.ports["controller"],
+            node_port=self.ports["node"],
             gpus=GPUS,
-            accounting=accounting,
+            accounting=self._storage(),
         )
         (self.folder / "slurm.conf").write_text(content)
         gres = "".join(f"NodeName={self.host} Name=gpu File={device}\n" for device in DEVICES)
         (self.folder / "gres.conf").write_text(gres)
+
+    def _storage(self) -> str:
+        if not self.accounting:
+            return NO_ACCOUNTING
+        return ACCOUNTING.format(port=self.ports["accounting"], folder=self.folder)
 
     def _wrap_srun(self) -> None:
         """Within a job Snakemake's plugin drops SLURM_CONF, among other variables, before it calls srun."""
@@ -136,6 +169,28 @@ class Cluster:
         options = [f"--{option}={self.folder / name}" for option, name in files.items()]
         self._spawn("munged", "--foreground", *options)
         _wait("munged", lambda: (self.folder / "munge.socket").exists())
+
+    def _start_accounting(self) -> None:
+        """A database of its own, the daemon before it, and this cluster's name in it."""
+        data = f"--datadir={self.folder / 'database'}"
+        self.command("mariadb-install-db", "--no-defaults", "--user=root", "--skip-test-db", data)
+        host = ["--bind-address=127.0.0.1", f"--port={self.ports['database']}", f"--socket={self.folder / 'db.socket'}"]
+        grants = "--skip-grant-tables"  # whoever reaches it may do everything: for the minutes that it lives
+        self._spawn("mariadbd", "--no-defaults", "--user=root", data, *host, grants, "--skip-networking=0")
+        _wait("mariadbd", lambda: _answers(self.ports["database"]), self.logs)
+        conf = self.folder / "slurmdbd.conf"
+        conf.touch(0o600)
+        conf.write_text(
+            SLURMDBD_CONF.format(
+                host=self.host,
+                folder=self.folder,
+                port=self.ports["accounting"],
+                database_port=self.ports["database"],
+            )
+        )
+        self.start("slurmdbd")
+        _wait("slurmdbd", lambda: _answers(self.ports["accounting"]), self.logs)
+        self.command("sacctmgr", "--immediate", "add", "cluster", "nrd")
 
     def start(self, name: str, *arguments: str) -> None:
         """Start one of Slurm's daemons as a child of this process."""
@@ -210,6 +265,11 @@ def _wait(what: str, ready, explain=lambda: "", seconds: float = 60) -> None:
         time.sleep(0.2)
 
 
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _free_ports(number: int) -> list[int]:
     sockets = [socket.socket() for _ in range(number)]
     for free in sockets:
@@ -223,7 +283,7 @@ def _free_ports(number: int) -> list[int]:
 if __name__ == "__main__":
     if reason := why_not():
         raise SystemExit(f"error: {reason}")
-    with Cluster() as cluster:
+    with Cluster(accounting="--accounting" in sys.argv) as cluster:
         print(f"export SLURM_CONF={cluster.environment['SLURM_CONF']} PATH={cluster.folder}/bin:$PATH", flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):

@@ -249,3 +249,19 @@ def test_killed_controllers_cost_no_training(cluster, folder, tmp_path):
         with (Layout(folder).run(run) / "timing.csv").open() as file:
             assert [int(row["epoch"]) for row in csv.DictReader(file)] == list(range(1, 41))
         assert (Layout(folder).run(run) / "metrics.json").is_file()
+
+
+@pytest.mark.skipif(why_not(accounting=True) is not None, reason=f"no accounting: {why_not(accounting=True)}")
+def test_states_come_from_accounting_where_there_is_one(folder):
+    """A real slurmdbd on a real database; squeue, which the profile asks without one, is out of order."""
+    (run,) = add_study(folder, "accounted", [1])
+    with Cluster(accounting=True) as cluster:
+        squeue = cluster.folder / "bin" / "squeue"
+        squeue.write_text("#!/bin/sh\nexit 1\n")
+        squeue.chmod(0o755)
+        options = ["--slurm-status-command", "sacct", "runs", "--config", "studies=accounted"]
+        with Controller(cluster, folder, *options) as controller:
+            assert controller.wait() == 0, controller.output[-4000:]
+        squeue.unlink()
+        states = cluster.command("sacct", "-X", "-n", "-P", "--format=JobIDRaw,State").split()
+    assert states == [f"{machine(run, folder)['slurm_job']}|COMPLETED"]

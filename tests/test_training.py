@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from nrd.spec import RunOptions, SpecError
-from nrd.training.loop import TrainingFailed, train
+from nrd.training.loop import Trainer, TrainingFailed, train
 from nrd.training.outputs import read_predictions
 from tests.conftest import make_project, prepare_run, train_run
 
@@ -183,12 +183,11 @@ def test_one_run_is_trained_by_one_process(project):
     assert not is_held(project.layout.scratch(spec.name))
 
 
-def test_who_waits_for_another_training_finds_it_finished_and_trains_nothing(project, nrd):
+def test_who_waits_for_another_training_finds_it_finished_and_trains_nothing(project):
     """What the workflow does after a Snakemake was killed that left its jobs running."""
     spec = tiny(project)
     prepare_run(project, spec)
-    code = "import sys; from nrd.cli import main; sys.argv[1:] = {}; main()"
-    command = [sys.executable, "-c", code.format(["train", spec.name, "--wait", "--no-track"])]
+    command = [sys.executable, "-m", "nrd", "train", spec.name, "--wait", "--no-track"]
     from nrd.training.lock import run_lock
 
     with run_lock(project.layout.scratch(spec.name), spec.name):
