@@ -187,8 +187,10 @@ def test_the_study_completes_each_training_on_a_gpu_of_its_own(cluster, folder):
 
 
 def test_a_time_limit_costs_an_attempt_and_a_failing_job_the_workflow(cluster, folder, tmp_path):
-    """The one is submitted again and goes on after its last epoch; the other's log is named at the end."""
-    (run,) = add_study(folder, "limited", [1])
+    """The one is submitted again and goes on after its last epoch; the other's log is named at the end; a third is left
+    alone.
+    """
+    run, bystander = add_study(folder, "limited", [1, 2])
     (broken,) = add_study(folder, "broken", [1], rate="1.0e+12")
     targets = ["runs", "--config", "studies=limited,broken", "--retries", "1"]
     with Controller(cluster, folder, *targets) as controller:
@@ -202,7 +204,8 @@ def test_a_time_limit_costs_an_attempt_and_a_failing_job_the_workflow(cluster, f
     assert (first["JobState"], second["JobState"]) == ("TIMEOUT", "COMPLETED")
     assert "continues after epoch" in log(run, folder)
     assert machine(run, folder)["slurm_job"] == second["JobId"]
-    assert (Layout(folder).run(run) / "metrics.json").is_file()
+    assert all((Layout(folder).run(name) / "metrics.json").is_file() for name in (run, bystander))
+    assert [job["JobState"] for job in attempts(cluster, bystander, folder)] == ["COMPLETED"]
     assert finish(run, folder) == train_undisturbed(run, folder, tmp_path / "elsewhere")
     # The other one: two attempts, then it is given up, and said where to look.
     assert [job["JobState"] for job in attempts(cluster, broken, folder)] == ["FAILED"] * 2
