@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from nrd import __version__
 from nrd.benchmark.cli import app as benchmark_app
+from nrd.files import remedy
 from nrd.layout import Layout
 from nrd.spec import RunOptions, RunSpec, SpecError, parse
 from nrd.study import Project, Study
@@ -228,6 +229,19 @@ def _state(layout: Layout, name: str) -> str:
     return "stopped" if (scratch / "state.pt").is_file() else "missing"
 
 
+@runs_app.command("verify")
+def verify_runs(study: Annotated[str, typer.Argument(help="Name in params/studies.")], root: Root = HERE) -> None:
+    """Compare the files of a study's finished runs with the checksums that were written with them."""
+    from nrd.evaluation.verify import verify_run
+
+    project = Project(root)
+    runs = [name for name in project.study(study).specs if project.layout.run(name).is_dir()]
+    problems = [problem for name in runs for problem in verify_run(name, project.layout)]
+    if problems:
+        raise SpecError("\n".join(problems))
+    print(f"{study}: {len(runs)} runs are as they were written")
+
+
 @runs_app.command("show")
 def show_run(run: Annotated[str, typer.Argument(help="Name of a run.")], root: Root = HERE) -> None:
     """Print a run's complete spec."""
@@ -388,7 +402,7 @@ def main() -> None:
     except OSError as error:
         if error.filename is None and error.strerror is None:
             raise
-        _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
+        _fail(f"{error.filename or 'file system'}: {error.strerror or error}{remedy(error)}")
     except RuntimeError as error:
         if type(error).__name__ not in ("TrainingFailed", "TrackingError"):  # torch's errors keep their traceback
             raise

@@ -18,6 +18,7 @@ FLOORS = [
         "nrd.layout",
         "nrd.catalogue",
         "nrd.spec",
+        "nrd.checksums",
         "nrd.configs",
         "nrd.resolve",
         "nrd.ledger",

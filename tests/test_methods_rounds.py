@@ -133,6 +133,11 @@ def damage_and_refuse(project, path, first, second, tensors, options):
 
     path.write_bytes(content[: len(content) // 2])
     refused("is damaged")
+    save_file(prefixed, path, metadata={"run": first.name})
+    refused("is damaged .its SHA-256 is not the one in sums.json")
+    (path.parent / "sums.json").unlink()  # as of a run that is older than checksums
+    path.write_bytes(content[: len(content) // 2])
+    refused("is damaged")
     save_file(prefixed, path, metadata={"run": "another"})
     refused(f"holds the weights of another, not of {re.escape(first.name)}")
     save_file({**prefixed, key: torch.zeros(3)}, path, metadata={"run": first.name})

@@ -124,7 +124,7 @@ def test_truncated_predictions_make_no_metrics(tiny_project, tmp_path):
     shutil.copytree(tiny_project.layout.run(name), layout.run(name))
     path = layout.run(name) / "predictions.npz"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(SpecError, match=r"predictions.npz: is missing or damaged"):
+    with pytest.raises(SpecError, match=r"predictions.npz: is damaged"):
         evaluate_run(name, layout)
 
 

@@ -128,6 +128,7 @@ def test_a_finished_run_holds_what_the_design_says(tiny_project):
         "predictions.npz",
         "model.safetensors",
         "metrics.json",
+        "sums.json",
     }
     predictions = read_predictions(folder)
     assert predictions["student_test"].shape == (500, 10)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-from nrd.files import replace_file
+from nrd.files import write_bytes
 from nrd.spec import SpecError
 
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -35,8 +35,7 @@ class Arrays:
 
 def save_arrays(arrays: Arrays, path: Path) -> None:
     """Write the arrays; the file appears complete or not at all."""
-    with replace_file(path) as temporary:
-        save_file({key: np.ascontiguousarray(getattr(arrays, key)) for key in KEYS}, temporary)
+    write_bytes(path, save({key: np.ascontiguousarray(getattr(arrays, key)) for key in KEYS}))
 
 
 def load_arrays(path: Path, checksum: str) -> Arrays:

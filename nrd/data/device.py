@@ -8,6 +8,7 @@ from torch import Tensor
 from nrd.data.arrays import Arrays, stratified_indices
 from nrd.data.labels import Labels
 from nrd.data.sources import SPLIT_SEED
+from nrd.layout import Layout
 from nrd.spec import RunSpec, SpecError
 
 
@@ -41,7 +42,10 @@ def to_device(spec: RunSpec, arrays: Arrays, labels: Labels, device: torch.devic
         SpecError: labels and images are not about the same samples, or fewer samples are left than one batch.
     """
     if not (arrays.train_labels.shape == labels.true.shape and (arrays.train_labels == labels.true).all()):
-        raise SpecError(f"the true labels of {spec.labels_name}.csv are not those of dataset {spec.dataset.name}")
+        path = Layout().labels(spec.labels_name)
+        raise SpecError(
+            f"{path}: its true labels are not those of dataset {spec.dataset.name}; delete it and run `nrd labels`"
+        )
     size = len(labels.true)
     held_out = torch.zeros(size, dtype=torch.bool)
     held_out[stratified_indices(arrays.train_labels, round(spec.validation * size), SPLIT_SEED)] = True

@@ -1,6 +1,7 @@
 """From a trained run's files to its ``metrics.json``. Needs no torch, no dataset and no GPU."""
 
 import csv
+import io
 import json
 import math
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nrd import metrics
+from nrd.checksums import read_checked, sealed
 from nrd.files import write_text
 from nrd.layout import Layout
 from nrd.spec import RunSpec, SpecError
@@ -21,7 +23,7 @@ def evaluate_run(name: str, layout: Layout) -> dict:
     Raises:
         SpecError: as :func:`measure_run`.
     """
-    result = measure_run(name, layout.run(name))
+    result = sealed(measure_run(name, layout.run(name)))
     write_text(layout.run(name) / "metrics.json", json.dumps(result, indent=2) + "\n")
     return result
 
@@ -39,32 +41,47 @@ def measure_run(name: str, folder: Path) -> dict:
     Raises:
         SpecError: a file is missing or damaged, or holds another run's spec; the message names it.
     """
-    spec = RunSpec.from_yaml(folder / "spec.yaml")
+    spec = _read_spec(folder / "spec.yaml")
     if spec.name != name:
         raise SpecError(f"{folder / 'spec.yaml'}: is the spec of {spec.name}; delete the folder to train {name} again")
     history = read_history(folder / "history.csv")
     if len(history) != spec.optimization.epochs:
         raise SpecError(f"{folder / 'history.csv'}: has {len(history)} of {spec.optimization.epochs} epochs")
     predictions = _read_predictions(folder / "predictions.npz")
-    result = {"run": name, **_selected(history)}
-    for network in NETWORKS:
-        if f"{network}_test" in predictions:
-            prefix = "" if network == "student" else f"{network}_"
-            result |= {f"{prefix}{key}": value for key, value in _test(network, predictions).items()}
-            result |= {f"{prefix}{key}": value for key, value in _train(network, predictions).items()}
-    _check_agreement(result, _ties(predictions["student_test"]), folder)
-    result["actual_noise_rate"] = float(np.mean(predictions["train_true"] != predictions["train_given"]))
+    result = {"run": name, **_selected(history, folder / "history.csv")}
+    try:
+        result |= _predicted(predictions)
+        ties = _ties(predictions["student_test"])
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        again = "delete the run's folder to train it again"
+        raise SpecError(f"{folder / 'predictions.npz'}: its arrays do not fit together ({error}); {again}") from None
+    _check_agreement(result, ties, folder)
     return result | _machine(folder / "machine.json")
+
+
+def _read_spec(path: Path) -> RunSpec:
+    try:
+        read_checked(path.parent, path.name)
+        return RunSpec.from_yaml(path)
+    except SpecError as error:
+        again = "delete the run's folder to train it again"
+        reason = str(error).partition("\n")[0]
+        raise SpecError(reason if reason.endswith(again) else f"{reason}; {again}") from None
+    except OSError as error:
+        raise SpecError(f"{path}: is missing or damaged ({error}); delete the run's folder to train it again") from None
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
     """Return the rows of a ``history.csv``; an empty cell is NaN."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [
-                {key: float(value) if value else math.nan for key, value in row.items()} for row in csv.DictReader(file)
-            ]
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        text = read_checked(path.parent, path.name).decode()
+        rows = [
+            {key: float(value) if value else math.nan for key, value in row.items()}
+            for row in csv.DictReader(io.StringIO(text, newline=""))
+        ]
+    except SpecError:
+        raise
+    except (OSError, ValueError, TypeError, AttributeError, csv.Error) as error:
         raise SpecError(f"{path}: is missing or damaged ({error}); delete the run's folder to train it again") from None
     if [row.get("epoch") for row in rows] != list(range(1, len(rows) + 1)):
         raise SpecError(f"{path}: its epochs do not count 1, 2, 3, ...; delete the run's folder to train it again")
@@ -73,14 +90,34 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 def _read_predictions(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with np.load(io.BytesIO(read_checked(path.parent, path.name)), allow_pickle=False) as content:
             return {key: content[key] for key in content}
+    except SpecError:
+        raise
     except Exception as error:  # zipfile, zlib and NumPy each raise their own for a damaged file
         raise SpecError(f"{path}: is missing or damaged ({error}); delete the run's folder to train it again") from None
 
 
-def _selected(history: list[dict[str, float]]) -> dict[str, float]:
+def _predicted(predictions: dict[str, np.ndarray]) -> dict[str, float]:
+    result = {}
+    true, given = predictions["train_true"], predictions["train_given"]
+    for network in NETWORKS:
+        if f"{network}_test" in predictions:
+            if predictions[f"{network}_train"].shape[:1] != true.shape or given.shape != true.shape:
+                raise ValueError("one prediction per label is needed")
+            prefix = "" if network == "student" else f"{network}_"
+            result |= {f"{prefix}{key}": value for key, value in _test(network, predictions).items()}
+            result |= {f"{prefix}{key}": value for key, value in _train(network, predictions).items()}
+    if "test_accuracy" not in result:
+        raise KeyError("student_test")
+    result["actual_noise_rate"] = float(np.mean(true != given))
+    return result
+
+
+def _selected(history: list[dict[str, float]], path: Path) -> dict[str, float]:
     evaluated = [row for row in history if not math.isnan(row.get("test_accuracy", math.nan))]
+    if not evaluated:
+        raise SpecError(f"{path}: has no test accuracy; delete the run's folder to train it again")
     best = max(evaluated, key=lambda row: row["test_accuracy"])  # the first of equals
     result = {
         "test_accuracy_last": evaluated[-1]["test_accuracy"],
@@ -138,7 +175,9 @@ def _check_agreement(result: dict, ties: float, folder: Path) -> None:
 
 def _machine(path: Path) -> dict:
     try:
-        machine = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        machine = dict(json.loads(read_checked(path.parent, path.name)))
+    except SpecError:
+        raise
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise SpecError(f"{path}: is missing or damaged ({error}); delete the run's folder to train it again") from None
     return {key: machine.get(key) for key in ("git_commit", "device", "host", "torch", "started", "finished")}

@@ -3,6 +3,7 @@
 Only sums and measures are kept, so that the paper's 630 runs fit in memory.
 """
 
+import io
 import json
 import zipfile
 import zlib
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from nrd.checksums import read_checked
 from nrd.evaluation.calibration import Calibration, calibration
 from nrd.files import write_text
 from nrd.layout import Layout
@@ -71,7 +73,7 @@ def analyse_runs(study: Study, layout: Layout, people: People) -> tuple[dict[str
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as content:
+    with np.load(io.BytesIO(read_checked(path.parent, path.name)), allow_pickle=False) as content:
         return {key: content[key] for key in KEYS}
 
 

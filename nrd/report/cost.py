@@ -1,10 +1,12 @@
 """What runs cost: time, throughput and memory from their ``timing.csv``, and the machine from ``machine.json``."""
 
+import io
 import json
 from pathlib import Path
 
 import pandas as pd
 
+from nrd.checksums import read_checked
 from nrd.layout import Layout
 from nrd.report.plain import write_plain
 from nrd.report.render import decimals, duration, thousands
@@ -39,7 +41,8 @@ def collect_cost(study: Study, layout: Layout) -> pd.DataFrame:
                 machine = _machine(layout.run(name) / "machine.json")
                 keys = {"run": name, "dataset": spec.dataset.name, "method": spec.method.name}
                 rows.append(keys | {"network": spec.network.name, **machine, **times})
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    # Whole numbers, also where the file of one of the runs does not say.
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"epochs": "Int64", "threads": "Int64"})
 
 
 def write_cost(study: Study, layout: Layout) -> Path:
@@ -88,7 +91,7 @@ def _printed(row: object, titles: Titles, gpu: bool, energy: bool) -> list[str]:
 
 def _times(path: Path) -> dict[str, float]:
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(io.BytesIO(read_checked(path.parent, path.name)))
         memory, joules = table.get("peak_memory_mib"), table.get("energy_joules")
         whole = joules is not None and joules.notna().all()
         return {
@@ -104,7 +107,7 @@ def _times(path: Path) -> dict[str, float]:
 
 def _machine(path: Path) -> dict[str, object]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_checked(path.parent, path.name))
         found = {key: content.get(key) for key in ("device", "device_type", "host", "threads")}
         return found | {"energy_of": content.get("energy")}
     except (OSError, ValueError, AttributeError):

@@ -5,6 +5,7 @@ can say what it does not show.
 """
 
 import csv
+import io
 import json
 import math
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from nrd.files import replace_file
+from nrd.checksums import SEAL, SUMS, is_sealed, read_checked, read_marked, write_marked
 from nrd.layout import Layout
 from nrd.spec import SpecError
 from nrd.study import Study, StudyRun
@@ -129,30 +130,33 @@ def read_metrics(path: Path, name: str) -> dict:
     for key in ACCURACIES[:2]:
         if key not in content:
             raise SpecError(f"{path}: {key}: is missing; {again}")
+    if (SEAL in content or (path.parent / SUMS).exists()) and not is_sealed(content):
+        raise SpecError(f"{path}: is damaged (its numbers do not have the SHA-256 that stands in it); {again}")
     return content
 
 
 def write_csv(path: Path, table: pd.DataFrame, float_format: str | None = None) -> None:
-    """Write a table at once; without a format, floats read back unchanged."""
-    with replace_file(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n", float_format=float_format)
+    """Write a table at once, with its checksum; without a format, floats read back unchanged."""
+    write_marked(path, table.to_csv(index=False, lineterminator="\n", float_format=float_format).encode())
 
 
 def read_csv(path: Path, text_columns: tuple[str, ...] = TEXT_COLUMNS) -> pd.DataFrame:
     """Read a table that :func:`write_csv` wrote: empty text stays text, and a method called `nan` stays a method.
 
     Raises:
-        SpecError: one line that names the file: it is missing or damaged.
+        SpecError: one line that names the file: it is missing, damaged, or not what was written.
     """
     try:
         table = pd.read_csv(
-            path,
+            io.BytesIO(read_marked(path)),
             dtype=dict.fromkeys(text_columns, str),
             keep_default_na=False,
             na_values=[""],
         )
     except FileNotFoundError:
         raise SpecError(f"{path}: there is no such file; build the earlier parts of the report first") from None
+    except SpecError:
+        raise
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: is damaged ({_one_line(error)}); build it again") from None
     text = [column for column in text_columns if column in table]
@@ -199,8 +203,8 @@ def _failure(path: Path) -> str:
 def _seconds(path: Path) -> float:
     """Seconds of training and evaluation; NaN if the file does not say."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return round(sum(float(row["seconds"]) for row in csv.DictReader(file)), 1)
+        text = read_checked(path.parent, path.name).decode()
+        return round(sum(float(row["seconds"]) for row in csv.DictReader(io.StringIO(text))), 1)
     except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return math.nan
 

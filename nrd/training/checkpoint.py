@@ -3,7 +3,7 @@
 Random draws are keyed on (seed, epoch, stream), so no generator's state belongs to it.
 """
 
-import pickle
+import io
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 
-from nrd.files import replace_file
+from nrd.checksums import digest
+from nrd.files import write_bytes
 from nrd.spec import SpecError
 
 FILE = "state.pt"
+# Before PyTorch's own bytes stands a line with their checksum. A state without it is older, and is still read.
+TITLE = b"nrd state "
 # Saving may take this share of the time: a small network is not saved after each of its short epochs.
 TIME_SHARE = 0.05
 
@@ -35,8 +38,10 @@ class State:
 def save_state(state: State, folder: Path) -> float:
     """Write the state; a kill leaves the previous one. Returns the seconds it took."""
     start = time.perf_counter()
-    with replace_file(folder / FILE) as temporary:
-        torch.save(vars(state), temporary)
+    memory = io.BytesIO()
+    torch.save(vars(state), memory)
+    content = memory.getvalue()
+    write_bytes(folder / FILE, TITLE + digest(content).encode() + b"\n" + content)
     return time.perf_counter() - start
 
 
@@ -50,10 +55,40 @@ def load_state(run: str, folder: Path, device: torch.device) -> State | None:
     if not path.is_file():
         return None
     try:
-        state = State(**torch.load(path, map_location=device, weights_only=True))
-    except (RuntimeError, pickle.UnpicklingError, EOFError, TypeError, ValueError, KeyError, OSError) as error:
+        content = torch.load(io.BytesIO(_payload(path.read_bytes())), map_location=device, weights_only=True)
+        state = State(**content)
+        if not len(state.history) == len(state.timing) == state.epoch:
+            raise ValueError(f"it has {len(state.history)} rows for {state.epoch} epochs")
+    except Exception as error:  # PyTorch and its unpickler raise whatever a damaged file leads them to
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SpecError(f"{path}: is damaged ({reason}); delete it to train {run} from the start") from None
     if state.run != run:
         raise SpecError(f"{path}: is the state of {state.run}, not of {run}; delete it to train from the start")
     return state
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, content: dict[str, Any]) -> None:
+    """Set an optimiser's state, as ``optimizer.load_state_dict`` would.
+
+    Raises:
+        ValueError: it is another optimiser's; PyTorch compares groups and counts, but no shapes.
+    """
+    optimizer.load_state_dict(content)
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if isinstance(value, torch.Tensor) and value.dim() and value.shape != parameter.shape:
+                raise ValueError(f"{key} has shape {tuple(value.shape)}, its parameter {tuple(parameter.shape)}")
+
+
+def _payload(content: bytes) -> bytes:
+    """Return PyTorch's bytes of a state file.
+
+    Raises:
+        ValueError: they are not those that were written.
+    """
+    title, separator, payload = content.partition(b"\n")
+    if not title.startswith(TITLE):
+        return content
+    if not separator or title.removeprefix(TITLE).decode(errors="replace") != digest(payload):
+        raise ValueError("its SHA-256 is not the one in its first line")
+    return payload

@@ -3,6 +3,7 @@
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from nrd.checksums import read_checked
 from nrd.layout import Layout
 from nrd.spec import RunSpec, SpecError
 from nrd.training.build import build_network
@@ -22,6 +23,7 @@ def frozen_teacher(spec: RunSpec, layout: Layout) -> nn.Module | None:
     path = layout.run(name) / "model.safetensors"
     if not path.is_file():
         raise SpecError(f"{path}: there is no such file; {spec.name} learns from that run: train {name} first")
+    read_checked(layout.run(name), path.name)
     network = build_network(spec)
     try:
         with safe_open(path, framework="pt") as file:

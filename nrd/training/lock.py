@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from nrd.files import errors_name
 from nrd.spec import SpecError
 
 FILE = "lock"
@@ -42,7 +43,8 @@ def run_lock(folder: Path, run: str, wait: bool = False) -> Iterator[None]:
         print(f"{run}: is being trained by {_holder(folder)}; waits for it", file=sys.stderr, flush=True)
         lock.acquire(timeout=-1, poll_interval=POLL_SECONDS)
     try:
-        (folder / HOLDER).write_text(json.dumps({"host": platform.node(), "pid": os.getpid()}), encoding="utf-8")
+        with errors_name(folder / HOLDER):
+            (folder / HOLDER).write_text(json.dumps({"host": platform.node(), "pid": os.getpid()}), encoding="utf-8")
         yield
     finally:
         lock.release()

@@ -16,7 +16,7 @@ from nrd.randomness import generator
 from nrd.spec import RunOptions, RunSpec, SpecError
 from nrd.training.batches import DrawAhead, chunk_size_for, make_batches
 from nrd.training.build import build_method, build_optimizer, build_views, pick_device, set_kernels
-from nrd.training.checkpoint import TIME_SHARE, State, load_state, save_state
+from nrd.training.checkpoint import TIME_SHARE, State, load_optimizer, load_state, save_state
 from nrd.training.finished import frozen_teacher
 from nrd.training.lock import run_lock
 from nrd.training.outputs import RunWriter
@@ -97,8 +97,8 @@ class Trainer:
             return State(self.spec.name, 0, {}, {})
         try:
             self.method.load_state_dict(state.method)
-            self.optimizer.load_state_dict(state.optimizer)
-        except (RuntimeError, ValueError, KeyError) as error:
+            load_optimizer(self.optimizer, state.optimizer)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             path = self.layout.scratch(self.spec.name) / "state.pt"
             reason = str(error).splitlines()[0]
             raise SpecError(f"{path}: does not fit this run ({reason}); delete it to train from the start") from None

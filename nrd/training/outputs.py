@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from nrd.files import replace_file, write_text
-from nrd.layout import Layout
+from nrd.checksums import write_sums
+from nrd.files import append_text, write_bytes, write_text
+from nrd.layout import TRAINED, Layout
 from nrd.methods.base import Method
 from nrd.spec import RunOptions, RunSpec
 from nrd.training.checkpoint import FILE as STATE_FILE
@@ -25,6 +26,7 @@ from nrd.training.progress import Progress
 
 # Saved as float16: that rounds a probability by at most 0.05 % of itself and halves a run's folder.
 PREDICTIONS = "predictions.npz"
+MODEL = "model.safetensors"
 
 
 def to_csv(rows: list[dict[str, float]]) -> str:
@@ -84,8 +86,9 @@ class RunWriter:
         """Add an epoch to the live history, which a person or the tracker may be reading."""
         self._rows.append(row)
         if set(row) <= set(self._columns):
-            with (self.scratch / "history.csv").open("a", encoding="utf-8", newline="") as file:
-                csv.DictWriter(file, self._columns, lineterminator="\n").writerow(row)
+            text = io.StringIO()
+            csv.DictWriter(text, self._columns, lineterminator="\n").writerow(row)
+            append_text(self.scratch / "history.csv", text.getvalue())
         else:
             self._columns = list(dict.fromkeys([*self._columns, *row]))
             write_text(self.scratch / "history.csv", to_csv(self._rows))
@@ -110,8 +113,7 @@ class RunWriter:
 
     def snapshot(self, method: Method, epoch: int) -> None:
         """Keep the networks as they are after an epoch."""
-        with replace_file(self.scratch / "snapshots" / f"epoch-{epoch:04d}.safetensors") as temporary:
-            save_file(export_tensors(method), temporary)
+        write_bytes(self.scratch / "snapshots" / f"epoch-{epoch:04d}.safetensors", save(export_tensors(method)))
 
     def failed(self, message: str) -> None:
         """Leave word of why the run cannot go on."""
@@ -119,24 +121,28 @@ class RunWriter:
         write_text(self.failure, json.dumps(content, indent=2) + "\n")
 
     def finish(self, state: State, method: Method, predictions: dict[str, Tensor], progress: Progress) -> None:
-        """Write the declared files, the model last, and clear the scratch folder."""
+        """Write the run's files, the model last, and clear the scratch folder."""
         folder = self.layout.run(self.spec.name)
-        folder.mkdir(parents=True, exist_ok=True)
+        # Of an earlier training, one of whose files is gone: from here on the run is not finished.
+        for earlier in (MODEL, "metrics.json"):
+            (folder / earlier).unlink(missing_ok=True)
         write_text(folder / "spec.yaml", self.spec.to_yaml())
         write_text(folder / "history.csv", to_csv(state.history))
         write_text(folder / "timing.csv", to_csv(state.timing))
         write_text(folder / "machine.json", self._machine(finished=_now()))
-        for snapshot in sorted((self.scratch / "snapshots").glob("*.safetensors")):
-            with replace_file(folder / "snapshots" / snapshot.name) as temporary:
-                shutil.copyfile(snapshot, temporary)
-        with replace_file(folder / PREDICTIONS) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **{key: _compact(tensor) for key, tensor in predictions.items()})
+        snapshots = sorted((self.scratch / "snapshots").glob("epoch-*.safetensors"))
+        for snapshot in snapshots:
+            write_bytes(folder / "snapshots" / snapshot.name, snapshot.read_bytes())
+        archive = io.BytesIO()
+        np.savez_compressed(archive, **{key: _compact(tensor) for key, tensor in predictions.items()})
+        write_bytes(folder / PREDICTIONS, archive.getvalue())
         seconds = sum(row["seconds"] for row in state.timing)
         progress.note(f"finished {state.epoch} epochs in {seconds:.1f} s of training and evaluation", show=False)
-        with replace_file(folder / "log.txt") as temporary:
-            shutil.copyfile(self.log, temporary)
-        with replace_file(folder / "model.safetensors") as temporary:
-            save_file(export_tensors(method), temporary, metadata={"run": self.spec.name})
+        write_bytes(folder / "log.txt", self.log.read_bytes())
+        model = save(export_tensors(method), metadata={"run": self.spec.name})
+        files = [*(name for name in TRAINED if name != MODEL), *(f"snapshots/{path.name}" for path in snapshots)]
+        write_sums(folder, files, {MODEL: model})
+        write_bytes(folder / MODEL, model)
         for leftover in (STATE_FILE, "history.csv", "spec.yaml", "machine.json", "log.txt"):
             (self.scratch / leftover).unlink(missing_ok=True)
         shutil.rmtree(self.scratch / "snapshots", ignore_errors=True)

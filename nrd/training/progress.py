@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
+from nrd.files import append_text
+
 LINE_SECONDS = 20.0
 
 
@@ -37,8 +39,7 @@ class Progress:
     def note(self, text: str, show: bool = True) -> None:
         """Write one line to the log and, unless a bar or ``show=False`` forbids, to standard error."""
         stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(f"{stamp} {text}\n")
+        append_text(self.log, f"{stamp} {text}\n")
         if show and not self._bar:
             print(f"{self.run}: {text}", file=sys.stderr, flush=True)
 

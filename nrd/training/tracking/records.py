@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from nrd.checksums import SEAL, SUMS, is_sealed
 from nrd.layout import Layout
 from nrd.spec import RunSpec, SpecError
 from nrd.training.lock import HOLDER, is_held
@@ -116,7 +117,8 @@ def _metrics(path: Path) -> dict | None:
     """Return the evaluation of a trained run, None before it was evaluated."""
     if not path.is_file():
         return None
-    if not (content := read_json(path)):
+    content = read_json(path)
+    if not content or ((SEAL in content or (path.parent / SUMS).exists()) and not is_sealed(content)):
         raise SpecError(f"{path}: is damaged; evaluate the run again")
     return content
 
