@@ -94,6 +94,18 @@ def write_marked(path: Path, content: bytes) -> None:
     write_text(_mark(path), digest(content) + "\n")
 
 
+def check_marked(folder: Path) -> None:
+    """Look through all marked files of a folder, also those that nothing reads but people.
+
+    Raises:
+        SpecError: one was altered since it was written.
+    """
+    for mark in sorted(folder.glob(".*.sha256")):
+        path = folder / mark.name.removeprefix(".").removesuffix(".sha256")
+        if path.is_file():
+            read_marked(path)
+
+
 def read_marked(path: Path) -> bytes:
     """Return a file's content, the same as was written with its mark; a file without one is taken as it is.
 

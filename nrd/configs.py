@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from nrd.catalogue import NETWORKS, VIEWS, Entry, OptionValue
 from nrd.spec import Checksum, NonNegative, Positive, Role, ScheduleSpec, Share, Slug, SpecError, Strict, TeacherSpec
 
+MAX_OPTION = 100_000  # of a view's or network's numbers: pixels, operations, strengths
 NoiseSlug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", max_length=30)]
 OptionKind = Literal["float", "int", "bool", "str", "floats", "ints"]
 
@@ -242,6 +243,8 @@ def catalogue_options(entry: Entry, given: dict[str, OptionValue], where: str) -
             raise SpecError(f"{where}.{key}: unknown option; allowed: {allowed}")
         default = entry.options[key]
         value = typed(value, _kind_of(default), f"{where}.{key}")
+        if isinstance(value, int | float) and not min(default, 0) <= value <= MAX_OPTION:
+            raise SpecError(f"{where}.{key}: expected at least {min(default, 0)} and at most {MAX_OPTION}, got {value}")
         if value != default:
             result[key] = value
     return result

@@ -3,6 +3,7 @@
 Each function returns a part of :class:`nrd.spec.RunSpec`, or refuses in one line with place, key and what is allowed.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from nrd.catalogue import NOISE_SLUGS, NOISES, VIEWS
@@ -18,6 +19,8 @@ from nrd.configs import (
     typed,
 )
 from nrd.spec import DatasetSpec, NetworkSpec, NoiseSpec, OptimizationSpec, SpecError, ViewSpec, parse
+
+MAX_STAGE = 8192  # channels or blocks of a network's stage
 
 
 def merge(*layers: Settings) -> Settings:
@@ -42,18 +45,28 @@ def _merge_mappings(below: dict, above: dict) -> dict:
 
 def dataset_spec(dataset: DatasetConfig) -> DatasetSpec:
     """Return the part of a dataset's settings that training sees."""
-    return DatasetSpec(**{key: getattr(dataset, key) for key in DatasetSpec.model_fields})
+    content = {key: getattr(dataset, key) for key in DatasetSpec.model_fields}
+    return parse(DatasetSpec, content, Path(f"params/datasets/{dataset.name}.yaml"))
 
 
-def check_hyperparameters(method: MethodConfig, given: dict, where: str) -> dict:
+def check_hyperparameters(
+    method: MethodConfig, given: dict, where: str, origins: Mapping[str, str] | None = None
+) -> dict:
     """Return a method's own hyper-parameters, typed, checked, and without those equal to their default.
+
+    Args:
+        method: whose.
+        given: values by name.
+        where: opens messages.
+        origins: what opens messages about a value that comes from elsewhere, by name.
 
     Raises:
         SpecError: one is unknown, missing, of another type or out of its range.
     """
-    declared = method.hyperparameters
+    declared, ledger = method.hyperparameters, where
     result = {}
     for key, value in given.items():
+        where = (origins or {}).get(key, ledger)
         if key not in declared:
             raise SpecError(f"{where}: {method.name} has no hyper-parameter {key!r}; allowed: {', '.join(declared)}")
         info = declared[key]
@@ -70,7 +83,7 @@ def check_hyperparameters(method: MethodConfig, given: dict, where: str) -> dict
         if info.default is None or value != typed(info.default, info.type, f"{where}: default"):
             result[key] = value
     if missing := [key for key, info in declared.items() if info.default is None and key not in given]:
-        raise SpecError(f"{where}: {method.name} needs a value for {', '.join(missing)}")
+        raise SpecError(f"{ledger}: {method.name} needs a value for {', '.join(missing)}")
     return result
 
 
@@ -78,8 +91,11 @@ def resolve_view(view: Named, dataset: DatasetConfig, where: str) -> ViewSpec:
     """Return a view with the dataset's own defaults (crop padding, flip) under the options given."""
     entry = catalogue_entry("view", view.name, where)
     for key in dataset.views:
-        if not any(key in item.options for item in VIEWS.values()):
-            raise SpecError(f"params/datasets/{dataset.name}.yaml: views.{key}: no view has such an option")
+        file = f"params/datasets/{dataset.name}.yaml: views"
+        owner = next((item for item in VIEWS.values() if key in item.options), None)
+        if owner is None:
+            raise SpecError(f"{file}.{key}: no view has such an option")
+        catalogue_options(owner, {key: dataset.views[key]}, file)
     defaults = {key: value for key, value in dataset.views.items() if key in entry.options}
     options = catalogue_options(entry, {**defaults, **view.options}, where)
     return ViewSpec(name=view.name, options=options, semantics=entry.semantics)
@@ -133,7 +149,19 @@ def resolve_network(settings: Settings, where: str) -> NetworkSpec:
         raise SpecError(f"{where}: settings.network: is required")
     entry = catalogue_entry("network", settings.network.name, f"{where}.settings.network")
     options = catalogue_options(entry, settings.network.options, f"{where}.settings.network")
+    _check_stages({key: options.get(key) for key, default in entry.options.items() if default is None}, where)
     return NetworkSpec(name=settings.network.name, options=options, semantics=entry.semantics)
+
+
+def _check_stages(stages: dict[str, list[int] | None], where: str) -> None:
+    """Networks that are given stage by stage need every list, and the same number of entries in each."""
+    for key, numbers in stages.items():
+        if numbers is None:
+            raise SpecError(f"{where}.settings.network.{key}: is required: one whole number per stage")
+        if not numbers or not all(1 <= number <= MAX_STAGE for number in numbers):
+            raise SpecError(f"{where}.settings.network.{key}: expected numbers from 1 to {MAX_STAGE}, got {numbers}")
+    if len({len(numbers) for numbers in stages.values()}) > 1:
+        raise SpecError(f"{where}.settings.network: {' and '.join(stages)} need one entry per stage each")
 
 
 def resolve_optimization(settings: Settings, entry: LedgerEntry, method: MethodConfig, where: str) -> OptimizationSpec:

@@ -236,7 +236,9 @@ def read_yaml(path: Path) -> dict:
         SpecError: the file is missing, is not YAML, or does not hold a mapping with text keys.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        text = path.read_text(encoding="utf-8")
+        _check_size(text)
+        content = yaml.load(text, Loader=_UniqueKeyLoader)
     except FileNotFoundError:
         raise SpecError(f"{path}: there is no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -250,9 +252,44 @@ def read_yaml(path: Path) -> dict:
 
 
 Model = TypeVar("Model", bound=Strict)
+_SafeLoader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
+# Far above any settings; far below what exhausts the C stack, or the memory when anchors refer to anchors.
+MAX_DEPTH, MAX_VALUES = 50, 100_000
 
 
-class _UniqueKeyLoader(yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):
+def _check_size(text: str) -> None:
+    """Refuse a file before it is built in memory: too deep, or too large once its aliases are written out.
+
+    Raises:
+        yaml.YAMLError: it is, or it is not YAML at all.
+    """
+    anchors: dict[str, int] = {}  # values in each, itself included
+    open_nodes: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(text, Loader=_SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, 1))
+            if len(open_nodes) > MAX_DEPTH:
+                raise yaml.YAMLError(f"nested more than {MAX_DEPTH} deep, line {event.start_mark.line + 1}")
+            continue
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in (anchor for anchor, _ in open_nodes):
+                raise yaml.YAMLError(f"*{event.anchor} stands for itself, line {event.start_mark.line + 1}")
+            anchor, size = None, anchors.get(event.anchor, 1)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_nodes.pop()
+        elif isinstance(event, yaml.ScalarEvent):
+            anchor, size = event.anchor, 1
+        else:
+            continue
+        if anchor is not None:
+            anchors[anchor] = size
+        owner, count = open_nodes[-1]
+        open_nodes[-1] = (owner, count + size)
+        if count + size > MAX_VALUES:
+            raise yaml.YAMLError(f"holds more than {MAX_VALUES} values, line {event.start_mark.line + 1}")
+
+
+class _UniqueKeyLoader(_SafeLoader):
     """Safe loader that refuses a key given twice: YAML would silently keep the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:

@@ -218,7 +218,8 @@ class Project:
     ) -> tuple[MethodSpec, int]:
         file = self._file("methods", method.name)
         given = {**entry.hyperparameters, **(settings.hyperparameters or {}).get(method.name, {})}
-        hyperparameters = check_hyperparameters(method, given, f"{file}: ledger")
+        own = dict.fromkeys((settings.hyperparameters or {}).get(method.name, {}), f"{where}: settings.hyperparameters")
+        hyperparameters = check_hyperparameters(method, given, f"{file}: ledger", own)
         views = {
             role: resolve_view((settings.views or {}).get(role, view), dataset, f"{where}: views.{role}")
             for role, view in method.views.items()

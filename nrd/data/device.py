@@ -46,6 +46,11 @@ def to_device(spec: RunSpec, arrays: Arrays, labels: Labels, device: torch.devic
         raise SpecError(
             f"{path}: its true labels are not those of dataset {spec.dataset.name}; delete it and run `nrd labels`"
         )
+    wanted = (spec.dataset.channels, spec.dataset.image_size, spec.dataset.image_size)
+    for images in (arrays.train_images, arrays.test_images):
+        if images.shape[1:] != wanted:
+            file = f"params/datasets/{spec.dataset.name}.yaml"
+            raise SpecError(f"{file}: channels, image_size: the images have {images.shape[1:]}, expected {wanted}")
     size = len(labels.true)
     held_out = torch.zeros(size, dtype=torch.bool)
     held_out[stratified_indices(arrays.train_labels, round(spec.validation * size), SPLIT_SEED)] = True

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nrd.checksums import check_marked
 from nrd.files import write_text
 from nrd.layout import Layout
 from nrd.report.context import Context, fragment
@@ -19,6 +20,7 @@ PROBLEMS = ("failed", "damaged")
 def write_page(study: Study, layout: Layout) -> Path:
     """Write ``index.html`` from the files of the report's folder and return its path."""
     context = Context(study, layout)
+    check_marked(context.folder)  # the page links to all of them
     runs = context.results.drop_duplicates("run")
     html = fragment(
         "page.html.j2",
