@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test environment lint lock schemas rulegraph clean-results help
+.PHONY: demo test environment lint lock faults schemas rulegraph clean-results help
 
 help:
 	@echo "make demo         environment, then the demo study's report (minutes, no GPU)"
@@ -14,6 +14,7 @@ help:
 	@echo "make environment  only .venv, from requirements.lock"
 	@echo "make lint         ruff, snakefmt, snakemake --lint"
 	@echo "make lock         compile requirements.lock from pyproject.toml"
+	@echo "make faults       inject N=500 faults into real runs (half an hour on two cores): docs/reliability.md"
 	@echo "make rulegraph    draw docs/rulegraph.svg"
 
 environment: $(VENV)/.installed
@@ -51,6 +52,11 @@ lint: environment
 lock:
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header -o requirements.lock
+
+N ?= 500
+SEED ?= 1
+faults: environment
+	python -m tests.faults --number $(N) --seed $(SEED)
 
 schemas: environment
 	nrd schemas

@@ -255,6 +255,7 @@ Model = TypeVar("Model", bound=Strict)
 _SafeLoader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
 # Far above any settings; far below what exhausts the C stack, or the memory when anchors refer to anchors.
 MAX_DEPTH, MAX_VALUES = 50, 100_000
+MAX_PROBLEMS = 20  # that are told at once
 
 
 def _check_size(text: str) -> None:
@@ -317,7 +318,10 @@ def parse(model: type[Model], content: dict, path: Path) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise SpecError("\n".join(_explain(problem, model, path) for problem in error.errors())) from None
+        problems = [_explain(problem, model, path) for problem in error.errors()[:MAX_PROBLEMS]]
+        if (more := error.error_count() - len(problems)) > 0:
+            problems.append(f"{path}: and {more} more")
+        raise SpecError("\n".join(problems)) from None
 
 
 def _explain(problem: dict, model: type[BaseModel], path: Path) -> str:

@@ -5,7 +5,9 @@ A file is opened only after its checksum matched: the CIFAR archives are pickles
 
 import hashlib
 import os
-from collections.abc import Callable
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -92,8 +94,9 @@ def _cifar(config: DatasetConfig, layout: Layout, download: bool) -> Arrays:
         root = layout.raw
         root.mkdir(parents=True, exist_ok=True)
         try:
-            source(root, train=True, download=True)
-        except (OSError, RuntimeError) as error:
+            with _contained_archives():
+                source(root, train=True, download=True)
+        except (OSError, RuntimeError, tarfile.TarError) as error:
             raise SpecError(
                 f"{root}: {config.title} could not be downloaded ({error}); put its folder {source.base_folder}/ "
                 "there, or name the folder that holds it in NRD_DATA"
@@ -103,6 +106,17 @@ def _cifar(config: DatasetConfig, layout: Layout, download: bool) -> Arrays:
         verify(root / source.base_folder / name, md5)
     train, test = source(root, train=True), source(root, train=False)
     return Arrays(*_planes(train), *_planes(test))
+
+
+@contextmanager
+def _contained_archives() -> Iterator[None]:
+    """Let archives write below their own folder only; torchvision leaves that to Python, which is safe from 3.14."""
+    before = tarfile.TarFile.extraction_filter
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before
 
 
 def _planes(dataset: object) -> tuple[np.ndarray, np.ndarray]:
