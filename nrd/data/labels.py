@@ -123,7 +123,7 @@ def read_labels(spec: RunSpec, path: Path) -> Labels:
         raise SpecError(f"{path}: its rows were changed or cut short (SHA-256 differs from its header); {remedy}")
     try:
         table = np.array([line.split(",") for line in rows.splitlines()], dtype=np.int64).reshape(-1, 3)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise SpecError(f"{path}: a row is not three whole numbers; {remedy}") from None
     _check_table(table, spec.dataset.num_classes, path)
     return Labels(table[:, 1].copy(), table[:, 2].copy())

@@ -16,6 +16,10 @@ def load_class(implementation: str, root: Path = Path()) -> type[Method]:
         SpecError: module, file or class do not exist, or the class is not a :class:`Method`.
     """
     module_name, _, class_name = implementation.partition(":")
+    if module_name.startswith(".") and not module_name.endswith(".py"):
+        raise SpecError(
+            f"implementation: {implementation!r} cannot be loaded (a module's name begins with its package)"
+        )
     try:
         module = _load_file(root / module_name) if module_name.endswith(".py") else importlib.import_module(module_name)
         found = getattr(module, class_name)
@@ -46,7 +50,10 @@ def create_method(spec: MethodSpec, root: Path = Path()) -> Method:
     Raises:
         SpecError: the class cannot be loaded or refuses its hyper-parameters.
     """
-    cls = load_class(spec.implementation, root)
+    try:
+        cls = load_class(spec.implementation, root)
+    except SpecError as error:
+        raise SpecError(f"params/methods/{spec.name}.yaml: {error}") from None
     try:
         method = cls(**spec.hyperparameters, teacher=spec.teacher)
     except (TypeError, ValueError) as error:
