@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from typer.core import TyperGroup
 
 from nrd import __version__
 from nrd.benchmark.cli import app as benchmark_app
 from nrd.files import remedy
 from nrd.layout import Layout
+from nrd.runs_cli import HERE, Root
+from nrd.runs_cli import app as runs_app
 from nrd.spec import RunOptions, RunSpec, SpecError, parse
 from nrd.study import Project, Study
 
@@ -27,23 +28,10 @@ app = typer.Typer(
 )
 
 
-class ListByDefault(TyperGroup):
-    """``nrd runs STUDY`` is short for ``nrd runs list STUDY``."""
-
-    def resolve_command(self, ctx, args):  # noqa: ANN001, ANN201
-        """Insert ``list`` before what is not a command."""
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
-            args = ["list", *args]
-        return super().resolve_command(ctx, args)
-
-
-runs_app = typer.Typer(cls=ListByDefault, help="List the runs of a study, show one, ...", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 app.add_typer(benchmark_app, name="benchmark")
 
-Root = Annotated[Path, typer.Option("--root", help="Folder that holds params/, data/ and results/.", envvar="NRD_ROOT")]
 StudyOption = Annotated[Optional[str], typer.Option("--study", "-s", help="Study that the runs belong to.")]  # noqa: UP045
-HERE = Path()
 
 
 def _version(show: bool) -> None:
@@ -188,81 +176,6 @@ def report(
     if unknown := set(part or []) - set(PARTS):
         raise SpecError(f"--part: there is no {', '.join(sorted(unknown))}; allowed: {', '.join(PARTS)}")
     print(build(project.study(study), project.layout, tuple(part or PARTS), partial))
-
-
-@runs_app.command("list")
-def list_runs(
-    study: Annotated[str, typer.Argument(help="Name in params/studies.")],
-    summary: Annotated[bool, typer.Option("--summary", help="Only the counts.")] = False,
-    root: Root = HERE,
-) -> None:
-    """List a study's runs and which are done."""
-    project = Project(root)
-    resolved = project.study(study)
-    states = {name: _state(project.layout, name) for name in resolved.specs}
-    if not summary:
-        width = max(map(len, states))
-        for name, state in states.items():
-            print(f"{name:{width}}  {state}")
-    counts = {state: list(states.values()).count(state) for state in dict.fromkeys(states.values())}
-    tables: dict[str, set[str]] = {}
-    for run in resolved.runs:
-        tables.setdefault(run.table, set()).add(run.spec.name)
-    parts = ", ".join(f"{table} {len(names)}" for table, names in tables.items())
-    print(f"{study}: {len(states)} runs ({parts}); " + ", ".join(f"{count} {state}" for state, count in counts.items()))
-
-
-def _state(layout: Layout, name: str) -> str:
-    if layout.is_finished(name):
-        return "done"
-    if layout.is_trained(name):
-        return "trained, not evaluated"
-    scratch = layout.scratch(name)
-    if not scratch.is_dir():
-        return "missing"
-    from nrd.training.lock import is_held
-
-    if is_held(scratch):
-        return "training"
-    if (scratch / "failure.json").is_file():
-        return "failed"
-    return "stopped" if (scratch / "state.pt").is_file() else "missing"
-
-
-@runs_app.command("verify")
-def verify_runs(study: Annotated[str, typer.Argument(help="Name in params/studies.")], root: Root = HERE) -> None:
-    """Compare the files of a study's finished runs with the checksums that were written with them."""
-    from nrd.evaluation.verify import verify_run
-
-    project = Project(root)
-    runs = [name for name in project.study(study).specs if project.layout.run(name).is_dir()]
-    problems = [problem for name in runs for problem in verify_run(name, project.layout)]
-    if problems:
-        raise SpecError("\n".join(problems))
-    print(f"{study}: {len(runs)} runs are as they were written")
-
-
-@runs_app.command("show")
-def show_run(run: Annotated[str, typer.Argument(help="Name of a run.")], root: Root = HERE) -> None:
-    """Print a run's complete spec."""
-    print(Project(root).find(run).to_yaml(), end="")
-
-
-@runs_app.command("merge")
-def merge(
-    sources: Annotated[list[Path], typer.Argument(help="Other clones, or folders of runs.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Look and verify, but copy nothing.")] = False,
-    root: Root = HERE,
-) -> None:
-    """Take over finished runs of other clones; nothing that is here is changed."""
-    from nrd.merge import merge_runs
-
-    merged = merge_runs(sources, Project(root).layout, dry_run)
-    print(f"would be merged: {merged}" if dry_run else str(merged))
-    for line in merged.remarks():
-        print(line, file=sys.stderr)
-    if merged.damaged:
-        raise SpecError(f"{len(merged.damaged)} damaged and left out, see above; the others are merged")
 
 
 @app.command()

@@ -34,7 +34,7 @@ FLOORS = [
     ["nrd.data", "nrd.methods"],
     ["nrd.evaluation", "nrd.training", "nrd.benchmark"],
     ["nrd.merge", "nrd.report"],
-    ["nrd.cli"],
+    ["nrd.runs_cli", "nrd.cli"],
 ]
 RANK = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
 
