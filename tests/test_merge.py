@@ -182,5 +182,5 @@ def test_the_command_tells_counts_and_fails_if_something_is_damaged(theirs, ours
     process = nrd("runs", "merge", os.path.relpath(theirs.root, ours.root), cwd=ours.root, check=False)
     assert process.returncode == 1
     assert process.stdout == "runs: 3 new, 1 damaged, left out; label files: 2 new\n"
-    assert "predictions.npz: is missing or damaged" in process.stderr and "Traceback" not in process.stderr
+    assert "predictions.npz: is damaged" in process.stderr and "Traceback" not in process.stderr
     assert process.stderr.splitlines()[-1].startswith("error: 1 damaged")

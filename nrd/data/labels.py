@@ -19,6 +19,7 @@ from nrd.spec import RunSpec, SpecError
 
 TITLE = "# nrd labels, format 1"
 COLUMNS = "index,true_label,given_label"
+REMEDY = "delete it and run `nrd labels`"
 
 
 @dataclass(frozen=True)
@@ -109,29 +110,28 @@ def read_labels(spec: RunSpec, path: Path) -> Labels:
     except FileNotFoundError:
         raise SpecError(f"{path}: there is no such file; `nrd labels` writes it") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read ({error})") from None
-    remedy = "delete it and run `nrd labels`"
+        raise SpecError(f"{path}: cannot be read ({error}); {REMEDY}") from None
     head, separator, rows = text.partition(COLUMNS + "\n")
     lines = head.splitlines()
     if not separator or lines[:1] != [TITLE]:
-        raise SpecError(f"{path}: is not a label file: expected the line {TITLE!r} and the columns {COLUMNS}; {remedy}")
+        raise SpecError(f"{path}: is not a label file: expected the line {TITLE!r} and the columns {COLUMNS}; {REMEDY}")
     header = dict(line.removeprefix("# ").split(": ", 1) for line in lines[1:] if ": " in line)
     for key, expected in _header(spec).items():
         if header.get(key) != expected:
-            raise SpecError(f"{path}: {key}: is {header.get(key)}, but this run needs {expected}; {remedy}")
+            raise SpecError(f"{path}: {key}: is {header.get(key)}, but this run needs {expected}; {REMEDY}")
     if header.get("sha256") != hashlib.sha256((COLUMNS + "\n" + rows).encode()).hexdigest():
-        raise SpecError(f"{path}: its rows were changed or cut short (SHA-256 differs from its header); {remedy}")
+        raise SpecError(f"{path}: its rows were changed or cut short (SHA-256 differs from its header); {REMEDY}")
     try:
         table = np.array([line.split(",") for line in rows.splitlines()], dtype=np.int64).reshape(-1, 3)
     except (ValueError, OverflowError):
-        raise SpecError(f"{path}: a row is not three whole numbers; {remedy}") from None
+        raise SpecError(f"{path}: a row is not three whole numbers; {REMEDY}") from None
     _check_table(table, spec.dataset.num_classes, path)
     return Labels(table[:, 1].copy(), table[:, 2].copy())
 
 
 def _check_table(table: np.ndarray, num_classes: int, path: Path) -> None:
     if not np.array_equal(table[:, 0], np.arange(len(table))):
-        raise SpecError(f"{path}: index: must count 0, 1, 2, ... without gaps")
+        raise SpecError(f"{path}: index: must count 0, 1, 2, ... without gaps; {REMEDY}")
     labels = table[:, 1:]
     if labels.size and not (labels.min() >= 0 and labels.max() < num_classes):
-        raise SpecError(f"{path}: a label is outside 0 to {num_classes - 1}")
+        raise SpecError(f"{path}: a label is outside 0 to {num_classes - 1}; {REMEDY}")

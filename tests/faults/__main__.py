@@ -33,7 +33,13 @@ def main() -> None:
     parser.add_argument("--place", help="only faults of this stage or file")
     parser.add_argument("--kind", help="only faults of this kind")
     parser.add_argument("--output", type=Path, help=f"folder of the summary (default, for whole plans: {OUTPUT})")
+    parser.add_argument(
+        "--again", type=Path, help="summary whose failed faults are injected again"
+    )
     arguments = parser.parse_args()
+    if arguments.again:
+        again(arguments.again, arguments.jobs)
+        return
     faults = plan(arguments.seed, arguments.number)
     whole = len(faults)
     faults = [fault for fault in faults if arguments.only is None or fault.index in arguments.only]
@@ -50,6 +56,25 @@ def main() -> None:
         command = f"python -m tests.faults --number {arguments.number} --seed {arguments.seed} --jobs {arguments.jobs}"
         about = {"command": command, "started": started, "minutes": round((time.monotonic() - began) / 60, 1)}
         write(output, {**about, "machine": machine(), **summary})
+    sys.exit(1 if summary["failed"] else 0)
+
+
+def again(path: Path, jobs: int) -> None:
+    """Inject the failed faults of an earlier plan again, after what they found was mended."""
+    summary = json.loads(path.read_text())
+    before = summary["failures"]
+    faults = [Fault(*(verdict[key] for key in ("seed", "index", "place", "kind"))) for verdict in before]
+    verdicts = inject(faults, jobs)
+    for verdict in verdicts:
+        cell = summary["table"][verdict["place"]][verdict["kind"]]
+        for key, change in (("failed", -1), (verdict["verdict"], 1)):
+            cell[key] = cell.get(key, 0) + change
+            summary[key] += change
+    summary["failures"] = [verdict for verdict in verdicts if verdict["verdict"] == "failed"]
+    summary["sentence"] = f"{summary['injected']} faults injected, {summary['failed']} results lost or altered"
+    summary["again_after_mending"] = summary.get("again_after_mending", []) + before
+    print(summary["sentence"])
+    write(path.parent, summary)
     sys.exit(1 if summary["failed"] else 0)
 
 
