@@ -33,9 +33,7 @@ def main() -> None:
     parser.add_argument("--place", help="only faults of this stage or file")
     parser.add_argument("--kind", help="only faults of this kind")
     parser.add_argument("--output", type=Path, help=f"folder of the summary (default, for whole plans: {OUTPUT})")
-    parser.add_argument(
-        "--again", type=Path, help="summary whose failed faults are injected again"
-    )
+    parser.add_argument("--again", type=Path, help="summary whose failed faults are injected again")
     arguments = parser.parse_args()
     if arguments.again:
         again(arguments.again, arguments.jobs)

@@ -56,7 +56,11 @@ def _snakemake(root: Path, *arguments: str, prefix: tuple[str, ...] = (), **envi
 
 
 def _text(process: subprocess.Popen) -> str:
-    process.wait(LIMIT)
+    try:
+        process.wait(LIMIT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise AssertionError("snakemake hangs") from None
     process.log.seek(0)
     return process.log.read()
 
@@ -95,10 +99,16 @@ def _killed(fault: Fault, root: Path, target: str) -> str:
 
 
 def _clock(fault: Fault, root: Path, target: str) -> str:
-    """The training's machine was an hour ahead of the evaluation's: outputs are older than their inputs."""
-    run = target.rpartition("/")[0]
-    _finished(_snakemake(root, f"{run}/model.safetensors"), root)
-    for path in (root / run).iterdir():
+    """The training's machine was an hour ahead of the evaluation's: Snakemake refuses until the clocks agree."""
+    run = root / target.rpartition("/")[0]
+    _finished(_snakemake(root, f"{run.relative_to(root)}/model.safetensors"), root)
+    for path in run.iterdir():
         os.utime(path, (time.time() + 3600, time.time() + 3600))
-    _finished(_snakemake(root, target), root)
-    return "training an hour ahead of its evaluation"
+    process = _snakemake(root, target)
+    text = _text(process)
+    if process.returncode == 0:
+        return "training an hour ahead of its evaluation"
+    assert "could indicate a clock skew problem" in text and target in text, text[-3000:]
+    for path in run.iterdir():
+        os.utime(path)
+    return "refused: outputs older than inputs, a clock skew problem"
