@@ -226,7 +226,7 @@ class Case:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-        quick = ["report", STUDY, "--part", "results", "--part", "tables"]
+        quick = ["report", STUDY, "--partial", "--part", "results", "--part", "tables"]
         reader = quick if found.start == "report" else found.reader
         for arguments in [*found.again, reader]:
             ended = run(self.root, arguments, self.output)

@@ -60,13 +60,15 @@ def choose(target: str, reference: Reference, dice: random.Random) -> Damage:
             "report", RUNS / name / "metrics.json", report, "report", [], RUNS / name / "metrics.json", [evaluate]
         )
     if target == "results table":
-        reader = ["report", STUDY, "--part", "tables", "--part", "page"]
+        reader = ["report", STUDY, "--partial", "--part", "tables", "--part", "page"]
         return Damage("done", REPORT / "results.csv", reader, "report", [], REPORT, [report])
     if target == "report table":
         file = dice.choice(
             ["accuracy.csv", "curves.csv", "provenance.csv", "paired.csv", "reliability.csv", "ledger.csv"]
         )
-        return Damage("done", REPORT / file, ["report", STUDY, "--part", "page"], "report", [], REPORT, [report])
+        return Damage(
+            "done", REPORT / file, ["report", STUDY, "--partial", "--part", "page"], "report", [], REPORT, [report]
+        )
     file = {
         "spec": "spec.yaml",
         "history": "history.csv",

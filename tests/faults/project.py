@@ -51,7 +51,7 @@ def command(stage: str, name: str = "") -> list[str]:
         "labels": ["labels", "--study", STUDY],
         "train": ["train", name, "--study", STUDY, "--no-track"],
         "evaluate": ["evaluate", "--study", STUDY],
-        "report": ["report", STUDY],
+        "report": ["report", STUDY, "--partial"],
     }[stage]
 
 
