@@ -171,6 +171,25 @@ def evaluate(
 
 
 @app.command()
+def analyse(
+    runs: Annotated[Optional[list[str]], typer.Argument(help="Names of finished runs.")] = None,  # noqa: UP045
+    study: StudyOption = None,
+    name: Annotated[Optional[str], typer.Option(help="Only the analysis of this name.")] = None,  # noqa: UP045
+    device: Annotated[str, typer.Option(help="As for `nrd train`.")] = "auto",
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    root: Root = HERE,
+) -> None:
+    """Ask finished networks about views of their training images, as studies' figures want; once for each question."""
+    project = Project(root)
+    asked = project.asked(runs or [], study, name)
+    from nrd.analysis import look_again
+
+    for spec, views in asked:
+        path = project.layout.analysis(spec.name, views.name)
+        print(path if path.is_file() else look_again(spec, views, project.layout, device, threads))
+
+
+@app.command()
 def report(
     study: Annotated[str, typer.Argument(help="Name in params/studies.")],
     part: Annotated[

@@ -36,6 +36,10 @@ class Layout:
         """Folder of a finished run."""
         return self.root / "results" / "runs" / name
 
+    def analysis(self, run: str, name: str) -> Path:
+        """What a finished run's network was asked later."""
+        return self.root / "results" / "analyses" / run / f"{name}.npz"
+
     def scratch(self, name: str) -> Path:
         """Undeclared folder of a run under way: resuming lives here."""
         return self.root / "scratch" / name

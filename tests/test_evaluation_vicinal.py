@@ -7,7 +7,8 @@ from scipy.special import logsumexp, softmax
 
 from nrd.augment.views import View
 from nrd.evaluation import vicinal
-from nrd.evaluation.vicinal import density_auroc, true_label_losses, vicinal_predictions
+from nrd.evaluation.vicinal import true_label_losses, vicinal_losses, vicinal_predictions
+from nrd.metrics import density_auroc
 from nrd.randomness import generator
 
 

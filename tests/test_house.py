@@ -31,7 +31,7 @@ FLOORS = [
         "nrd.models",
     ],
     ["nrd.data", "nrd.methods"],
-    ["nrd.evaluation", "nrd.training", "nrd.benchmark"],
+    ["nrd.evaluation", "nrd.training", "nrd.benchmark", "nrd.analysis"],
     ["nrd.merge", "nrd.report"],
     ["nrd.cli"],
 ]
@@ -80,6 +80,8 @@ def test_the_library_does_not_know_the_workflow(repository):
         ("nrd.cli", {"torch", "pandas", "numpy", "mlflow"}),
         ("nrd.training.loop", {"torchvision", "pandas", "mlflow", "sklearn", "matplotlib", "scipy"}),
         ("nrd.evaluation.run_metrics", {"torch", "pandas", "mlflow"}),
+        ("nrd.analysis", {"torchvision", "pandas", "mlflow", "sklearn", "matplotlib", "scipy"}),
+        ("nrd.report.memorised", {"torch", "mlflow", "sklearn", "scipy"}),
     ],
 )
 def test_heavy_imports_stay_where_they_are_used(module, banned):

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nrd.evaluation.calibration import BINS, pool
+from nrd.evaluation.calibration import Calibration, pool
 from nrd.evaluation.diagram import draw_bars
 from nrd.layout import Layout
 from nrd.report.analyses import LINE, TEXT, Analysed, conditions, described, lines, shown
@@ -35,24 +35,26 @@ def write_reliability(study: Study, layout: Layout, analysed: dict[str, Analysed
     of a line, ``ece`` and ``ece_midpoint`` (means over seeds) and ``published_ece``. All shares in [0, 1].
     """
     paper, rows = read_published_ece(layout), []
-    edges = np.linspace(0, 1, BINS + 1)
     for keys, runs in lines(study, analysed):
         found = pool(run.calibration for run in runs)
         title = titles.methods.get(keys["method"], keys["method"])
-        same = {
-            **described(keys, titles),
-            "n": found.runs,
-            "ece": found.ece,
-            "ece_midpoint": found.ece_midpoint,
-            "published_ece": paper.get((keys["dataset"], keys["noise"], title), math.nan),
-        }
-        for place in range(BINS):
-            own = {key: getattr(found, key)[place] for key in ("count", "confidence", "accuracy")}
-            rows.append(same | {"bin": place, "low": edges[place], "high": edges[place + 1]} | own)
+        theirs = paper.get((keys["dataset"], keys["noise"], title), math.nan)
+        rows += diagram_rows(found, described(keys, titles) | {"published_ece": theirs})
     path = layout.report(study.config.name) / RELIABILITY
     table = pd.DataFrame(rows, columns=[*TEXT, *NUMBERS])
     write_csv(path, table.astype({"count": int, "bin": int, "n": int}), float_format="%.6g")
     return path
+
+
+def diagram_rows(found: Calibration, same: dict) -> list[dict]:
+    """Return one row per confidence bin of a diagram, each with what is the same in all of them."""
+    edges = np.linspace(0, 1, len(found.count) + 1)
+    same = same | {"n": found.runs, "ece": found.ece, "ece_midpoint": found.ece_midpoint}
+    rows = []
+    for place in range(len(found.count)):
+        own = {key: getattr(found, key)[place] for key in ("count", "confidence", "accuracy")}
+        rows.append(same | {"bin": place, "low": edges[place], "high": edges[place + 1]} | own)
+    return rows
 
 
 def read_reliability(path: Path) -> pd.DataFrame:
@@ -101,6 +103,11 @@ def draw_reliability(data: Path, stem: Path, methods: Iterable[str] | None = Non
         methods: which methods; by default the study's first and NRD.
     """
     panels = [(title, rows) for title, part in conditions(read_reliability(data)) for rows in shown(part, methods)]
+    draw_diagrams(panels, stem)
+
+
+def draw_diagrams(panels: list[tuple[str, pd.DataFrame]], stem: Path) -> None:
+    """Draw diagrams side by side: each a title and its rows of a file as :func:`write_reliability` writes it."""
     with styled(stem.name):
         save(_figure(panels) if panels else empty(), stem)
 

@@ -155,8 +155,8 @@ def runs(context: Context) -> Section:
 
 
 def settings(study: Study) -> list[tuple[str, str]]:
-    """Return what all runs of a study share, or each of the values that they take."""
-    specs = list(study.specs.values())
+    """Return what all compared runs of a study share, or each of the values that they take."""
+    specs = list(study.compared.specs.values())
     values = {
         "network": [spec.network.name for spec in specs],
         "epochs": [spec.optimization.epochs for spec in specs],
