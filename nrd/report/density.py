@@ -58,10 +58,10 @@ def _histograms(ax: Axes, part: pd.DataFrame, title: str) -> dict[str, object]:
     rows = part[part["part"] == "mislabeled"]
     handles, first = {}, rows.iloc[0]
     labels = {"plain": "without views", "vicinal": f"mean of {first['average']} over {first['draws']:.0f} views"}
-    for kind, colour, hatch in (("plain", PLAIN, None), ("vicinal", VICINAL, "////")):
+    for kind, colour in (("plain", PLAIN), ("vicinal", VICINAL)):
         bars = rows[rows["kind"] == kind]
         edges = [*bars["low"], bars["high"].iloc[-1]]
-        style = {"fill": True, "facecolor": (colour, 0.3), "edgecolor": colour, "hatch": hatch, "linewidth": 1.2}
+        style = {"fill": True, "facecolor": (colour, 0.3), "edgecolor": colour, "linewidth": 1.2}
         handles[labels[kind]] = ax.stairs(bars["density"], edges, **style)
     ax.set_title(f"{textwrap.fill(plain(title), 44)}\ndensity AUROC {first['auroc']:.3f}", fontsize=8.8)
     ax.set_ylabel("density (1/nat)")
@@ -89,17 +89,23 @@ def _mark(ax: Axes, losses: np.ndarray) -> None:
 
 
 def _views(figure: Figure, cell: SubplotSpec, example: dict[str, np.ndarray], names: tuple[str, ...]) -> None:
-    """Draw the example as it is and eight views of it."""
-    grid = cell.subgridspec(2, 6)
-    whole = figure.add_subplot(grid[:, :2])
+    """Draw the example as it is, and eight views of it as one mosaic."""
+    grid = cell.subgridspec(1, 2, width_ratios=[1, 2])
+    whole, views = (figure.add_subplot(grid[0, place]) for place in (0, 1))
+    given, true, says = (class_name(int(example[key]), names) for key in ("given", "true", "predicted"))
     show_image(whole, example["images"])
-    given, true = (class_name(int(example[key]), names) for key in ("given", "true"))
-    whole.set_title(f"1  labeled {given},\n    true {true}", fontsize=8.2)
-    for place, picture in enumerate(example["pictures"]):
-        ax = figure.add_subplot(grid[place // 4, 2 + place % 4])
-        show_image(ax, picture)
-        if place == 0:
-            ax.set_title(f"2  views; their mean says {class_name(int(example['predicted']), names)}", fontsize=8.2)
+    whole.set_title(f"1: labeled {given},\ntrue {true}", fontsize=8.2)
+    show_image(views, _mosaic(example["pictures"]))
+    views.spines[:].set_visible(False)
+    views.set_title(f"2: eight views;\nthe mean says {says}", fontsize=8.2)
+
+
+def _mosaic(pictures: np.ndarray, columns: int = 4) -> np.ndarray:
+    """Put pictures ``(M, C, H, W)`` into rows, with white between them: ``(C, rows · H', columns · W')``."""
+    gap = max(1, pictures.shape[-1] // 16)
+    padded = np.pad(pictures, ((0, 0), (0, 0), (gap, gap), (gap, gap)), constant_values=255)
+    rows = [np.concatenate(list(padded[start : start + columns]), axis=2) for start in range(0, len(padded), columns)]
+    return np.concatenate(rows, axis=1)
 
 
 def show_image(ax: Axes, image: np.ndarray) -> None:

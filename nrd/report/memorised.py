@@ -141,7 +141,8 @@ def write_figure_2a(folder: Path, looked: list[Looked], titles: Titles) -> None:
     """Write ``figure2a.csv``: predictions on views of the samples at the end, as points in the classes' polygon.
 
     One row per run, sample and view: ``rate`` (the noise's, nominal), ``sample``, its ``part`` (clean or mislabeled),
-    ``true`` and ``given`` class, number of ``classes``, ``policy`` (training or unseen), ``view``, ``x`` and ``y``.
+    ``true``, ``given`` and ``predicted`` class, number of ``classes``, ``policy`` (training or unseen), ``view``, ``x``
+    and ``y``.
     """
     frames = [_points(one, titles, [-1]).drop(columns="epoch") for one in looked]
     write_csv(folder / FIGURE_2A, _stacked(frames, POINT_COLUMNS), float_format="%.4f")
@@ -172,7 +173,7 @@ def write_table_6(folder: Path, looked: list[Looked], titles: Titles) -> None:
     write_csv(folder / TABLE_6_POINTS, _stacked(points, [*POINT_COLUMNS, "epoch"]), float_format="%.4f")
 
 
-POINT_COLUMNS = [*KEYS, "rate", "sample", "part", "true", "given", "classes", "policy", "view", "x", "y"]
+POINT_COLUMNS = [*KEYS, "rate", "sample", "part", "true", "given", "predicted", "classes", "policy", "view", "x", "y"]
 
 
 def _points(one: Looked, titles: Titles, epochs: list[int]) -> pd.DataFrame:
@@ -187,6 +188,7 @@ def _points(one: Looked, titles: Titles, epochs: list[int]) -> pd.DataFrame:
         "part": np.where(answers.wrong[place], "mislabeled", "clean"),
         "true": answers.true[place],
         "given": answers.given[place],
+        "predicted": answers.points[epochs].argmax(axis=-1).ravel(),
         "classes": answers.points.shape[-1],
         "policy": np.array(POLICIES)[policy],
         "view": view,

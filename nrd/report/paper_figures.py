@@ -12,7 +12,7 @@ import pandas as pd
 from nrd.evaluation.calibration import pool
 from nrd.files import write_text
 from nrd.layout import Layout
-from nrd.report.analyses import TEXT, analyse_runs, conditions, described, lines
+from nrd.report.analyses import TEXT, analyse_runs, described, lines
 from nrd.report.correction import correction_table, gains_table, write_gains, write_table_1
 from nrd.report.density import draw_density
 from nrd.report.memorised import (
@@ -34,7 +34,7 @@ from nrd.report.memorised import (
 from nrd.report.overfitting import FIGURE_4, draw_figure_4, write_figure_4
 from nrd.report.polygons import draw_figure_2a, draw_table_6
 from nrd.report.published import read_published_ece
-from nrd.report.reliability import NUMBERS, diagram_rows, draw_diagrams, read_reliability
+from nrd.report.reliability import NUMBERS, diagram_rows, draw_rows, read_reliability
 from nrd.report.results import read_results, read_state, write_csv
 from nrd.report.tables import accuracy_cells
 from nrd.report.titles import Titles, read_titles
@@ -42,13 +42,6 @@ from nrd.study import Study
 
 FIGURE_5 = "figure5.csv"
 NOTES = "paper_figures.json"
-FIGURES = ("figure1", "figure2a", "figure2b", "figure4", "figure5", "table6")
-# What is written for every study with such figures, so that a workflow can name it.
-FILES = (
-    *(f"{stem}.{kind}" for stem in FIGURES for kind in ("csv", "png", "svg", "pdf")),
-    *(f"{stem}.{kind}" for stem in ("table1", "gains") for kind in ("csv", "md", "tex")),
-    *(SAMPLES, TABLE_6_POINTS, NOTES),
-)
 
 
 def write_paper_figures(study: Study, layout: Layout) -> None:
@@ -116,20 +109,10 @@ def draw_all(folder: Path, titles: Titles) -> None:
 
 
 def draw_figure_2b(data: Path, stem: Path) -> None:
-    """Draw reliability diagrams of each run without views and averaged over views, from ``figure2b.csv``."""
-    table = read_data(data)
-    panels = [
-        (title, rows) for title, part in conditions(table) for _, rows in part.groupby(["run", "kind"], sort=False)
-    ]
-    draw_diagrams(panels, stem)
+    """Draw reliability diagrams of each noise, without views (first row) and averaged over views, from its file."""
+    draw_rows(read_data(data), "kind", stem)
 
 
 def draw_figure_5(data: Path, stem: Path) -> None:
-    """Draw reliability diagrams of each noise and method, from ``figure5.csv``."""
-    table = read_reliability(data)
-    panels = [
-        (title, rows)
-        for title, part in conditions(table)
-        for _, rows in part.groupby(["variant", "method"], sort=False)
-    ]
-    draw_diagrams(panels, stem)
+    """Draw reliability diagrams of each noise, a row for each method, from ``figure5.csv``."""
+    draw_rows(read_reliability(data), "method", stem)

@@ -166,8 +166,8 @@ def _name(
     if number > MANY_CLASSES and place not in special:
         return
     text = class_name(place, names)
-    roles = [role for role, own in (("true", true), ("label", given)) if own == place]
-    text = f"{text}\n{' = '.join(roles)}" if roles else text
+    roles = [role for role, own in (("true", true), ("label", given)) if own == place][:1]  # a clean image's are one
+    text = f"{text}\n{roles[0]}" if roles else text
     angle = math.atan2(corner[1], corner[0])
     across, up = math.cos(angle), math.sin(angle)
     align = "left" if across > 0.35 else "right" if across < -0.35 else "center"

@@ -106,20 +106,39 @@ def draw_reliability(data: Path, stem: Path, methods: Iterable[str] | None = Non
     draw_diagrams(panels, stem)
 
 
-def draw_diagrams(panels: list[tuple[str, pd.DataFrame]], stem: Path) -> None:
-    """Draw diagrams side by side: each a title and its rows of a file as :func:`write_reliability` writes it."""
+Diagram = tuple[str, pd.DataFrame]
+
+
+def draw_diagrams(panels: list[Diagram | None], stem: Path, columns: int | None = None) -> None:
+    """Draw diagrams side by side.
+
+    Args:
+        panels: of each a title and its rows of a file as :func:`write_reliability` writes it; None leaves a gap.
+        stem: the figure's path without suffix.
+        columns: in a row; by default four, or two where there are no more.
+    """
     with styled(stem.name):
-        save(_figure(panels) if panels else empty(), stem)
+        save(_figure(panels, columns or (4 if len(panels) > 2 else 2)) if any(panels) else empty(), stem)
 
 
-def _figure(panels: list[tuple[str, pd.DataFrame]]) -> Figure:
-    columns = 4 if len(panels) > 2 else 2
+def draw_rows(table: pd.DataFrame, kind: str, stem: Path) -> None:
+    """Draw a row of diagrams for each value of the column ``kind``, a column for each dataset and noise."""
+    found = {}
+    for title, part in conditions(table):
+        found |= {(title, value): rows for value, rows in part.groupby(kind, sort=False)}
+    titles, kinds = (list(dict.fromkeys(key[place] for key in found)) for place in (0, 1))
+    pairs = [(title, value) for value in kinds for title in titles] if len(titles) > 1 else list(found)
+    panels = [(pair[0], found[pair]) if pair in found else None for pair in pairs]
+    draw_diagrams(panels, stem, max(2, len(titles)) if len(titles) <= 4 else None)
+
+
+def _figure(panels: list[Diagram | None], columns: int) -> Figure:
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(PANEL * columns, (PANEL + 0.5) * rows + 0.3), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06)
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for place, ax in enumerate(axes):
-        if place >= len(panels):
+        if place >= len(panels) or panels[place] is None:
             ax.remove()
             continue
         title, part = panels[place]
