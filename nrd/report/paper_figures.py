@@ -114,5 +114,5 @@ def draw_figure_2b(data: Path, stem: Path) -> None:
 
 
 def draw_figure_5(data: Path, stem: Path) -> None:
-    """Draw reliability diagrams of each noise, a row for each method, from ``figure5.csv``."""
-    draw_rows(read_reliability(data), "method", stem)
+    """Draw reliability diagrams of each noise, a row for each method (and variant), from ``figure5.csv``."""
+    draw_rows(read_reliability(data), "title", stem)

@@ -52,7 +52,8 @@ def label_correction(context: Context) -> Section | None:
 
 def _with_paper(row: object) -> tuple[str, list[tuple[str, str]]]:
     texts = correction.printed_correction(row)
-    return texts[1], [
+    name = "none" if row.transform == "plain" else f"mean of {row.transform}"
+    return name, [
         (ours, paper if paper != render.DASH else "") for ours, paper in zip(texts[2:5], texts[5:], strict=True)
     ]
 
@@ -63,8 +64,8 @@ def _about_views(context: Context) -> str:
     spec, views = runs[0].spec, runs[0].views
     return (
         f"{_trained(runs)} Views: {views.vicinal.name}, {views.draws} of each image, in evaluation mode. Both means "
-        f"of their predictions are shown; figures use the mean of {views.average}, as the paper's text says (its "
-        "authors' working code averages logits). The small numbers are the paper's, for CIFAR-10. "
+        f"of their predictions are shown; the figures use that of {views.average} (the paper says predictions, a "
+        "working code of two of its authors averages logits). The small numbers are the paper's, for CIFAR-10. "
         + ("" if spec.dataset.name == "cifar10" else "Ours are on other images and for another network. ")
     )
 
@@ -83,12 +84,16 @@ def _correction_sentence(table: pd.DataFrame) -> str:
     """Say in numbers how much views correct, which may be less than the paper's."""
     plain = table[table["transform"] == "plain"]
     means = table[table["transform"] == "probabilities"]
-    pairs = zip(plain.itertuples(), means.itertuples(), strict=True)
+    pairs = list(zip(plain.itertuples(), means.itertuples(), strict=True))
     parts = [
-        f"{a.mislabeled_percent:.1f} to {b.mislabeled_percent:.1f} % (paper: {_number(b.published_mislabeled_percent)})"
+        f"{a.mislabeled_percent:.1f} to {b.mislabeled_percent:.1f} % at {a.noise_title} "
+        f"(paper: {_number(b.published_mislabeled_percent)})"
         for a, b in pairs
     ]
-    return "Measured: the mean of probabilities takes the accuracy of mislabeled images from " + ", ".join(parts) + "."
+    text = "Measured: the mean of probabilities takes the accuracy of mislabeled images from " + ", ".join(parts) + "."
+    if all(b.mislabeled_percent < b.published_mislabeled_percent for _, b in pairs):
+        text += " The effect is weaker than the paper's."
+    return text
 
 
 def _number(value: float) -> str:

@@ -21,7 +21,8 @@ rule evaluate:
 # What finished networks say of views of their training images; only of runs that a study's figures ask about.
 rule analyse:
     input:
-        "results/runs/{run}/model.safetensors",
+        # As everywhere, the run's identity is in its name.
+        model=ancient("results/runs/{run}/model.safetensors"),
         dataset=lambda w: ancient(
             f"data/datasets/{SPECS[w.run].dataset.name}.safetensors"
         ),
