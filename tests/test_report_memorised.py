@@ -1,4 +1,4 @@
-"""The paper's Tables 1 and 6 and Figures 1, 2, 4 and 5: from files of runs to data, pictures and page, by other means."""
+"""The paper's Tables 1 and 6, Figures 1, 2, 4 and 5: from files of runs to data, pictures and page, by other means."""
 
 import csv
 import json
