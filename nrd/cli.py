@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from nrd import __version__
 from nrd.benchmark.cli import app as benchmark_app
+from nrd.commands import analyse
 from nrd.layout import Layout
 from nrd.spec import RunOptions, RunSpec, SpecError, parse
 from nrd.study import Project, Study
@@ -39,6 +40,7 @@ class ListByDefault(TyperGroup):
 runs_app = typer.Typer(cls=ListByDefault, help="List the runs of a study, show one, ...", no_args_is_help=True)
 app.add_typer(runs_app, name="runs")
 app.add_typer(benchmark_app, name="benchmark")
+app.command()(analyse)
 
 Root = Annotated[Path, typer.Option("--root", help="Folder that holds params/, data/ and results/.", envvar="NRD_ROOT")]
 StudyOption = Annotated[Optional[str], typer.Option("--study", "-s", help="Study that the runs belong to.")]  # noqa: UP045
@@ -168,25 +170,6 @@ def evaluate(
     for name in runs:
         result = evaluate_run(name, project.layout)
         print(f"{name}: test accuracy {100 * result['test_accuracy_last']:.2f} % (last epoch)")
-
-
-@app.command()
-def analyse(
-    runs: Annotated[Optional[list[str]], typer.Argument(help="Names of finished runs.")] = None,  # noqa: UP045
-    study: StudyOption = None,
-    name: Annotated[Optional[str], typer.Option(help="Only the analysis of this name.")] = None,  # noqa: UP045
-    device: Annotated[str, typer.Option(help="As for `nrd train`.")] = "auto",
-    threads: Annotated[int, typer.Option(min=1)] = 1,
-    root: Root = HERE,
-) -> None:
-    """Ask finished networks about views of their training images, as studies' figures want; once for each question."""
-    project = Project(root)
-    asked = project.asked(runs or [], study, name)
-    from nrd.analysis import look_again
-
-    for spec, views in asked:
-        path = project.layout.analysis(spec.name, views.name)
-        print(path if path.is_file() else look_again(spec, views, project.layout, device, threads))
 
 
 @app.command()

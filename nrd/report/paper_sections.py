@@ -47,7 +47,7 @@ def label_correction(context: Context) -> Section | None:
             groups.append((", ".join(title), [_with_paper(row) for row in part.itertuples()]))
         heads = correction.TABLE_1_HEADS[1:5]
         html += fragment("correction.html.j2", heads=heads, groups=groups)
-    return _section(context, "memorised", "table1", "Label correction (Table 1)", html, ("csv", "md", "tex"))
+    return _section(context, "memorised", "table1", "Table 1: label correction", html, ("csv", "md", "tex"))
 
 
 def _with_paper(row: object) -> tuple[str, list[tuple[str, str]]]:
@@ -106,7 +106,7 @@ def density(context: Context) -> Section | None:
         return None
     table = read_data(context.folder / FIGURE_1)
     if table.empty:
-        return _section(context, "memorised", "figure1", "Views against memorised labels (Figure 1)", Markup(""), ())
+        return _section(context, "memorised", "figure1", "Figure 1: views against memorised labels", Markup(""), ())
     text = (
         "Cross-entropy of mislabeled training images w.r.t. their true label, for networks that memorised the wrong "
         "one: without views, and of the mean prediction over views they were not trained on. Further left is nearer to "
@@ -118,7 +118,7 @@ def density(context: Context) -> Section | None:
     html = _figure(context, "figure1", "Figure 1", f"{text} {paper}")
     rows = [(title, *_auroc(part)) for title, part in conditions(table)]
     html += _small_table(["Density AUROC", "Mislabeled images", "Clean images", "All images"], rows)
-    return _section(context, "memorised", "figure1", "Views against memorised labels (Figure 1)", html, more=(SAMPLES,))
+    return _section(context, "memorised", "figure1", "Figure 1: views against memorised labels", html, more=(SAMPLES,))
 
 
 def _auroc(part: pd.DataFrame) -> tuple[str, ...]:
@@ -146,7 +146,7 @@ def polygons(context: Context) -> Section | None:
         return None
     table = read_data(context.folder / FIGURE_2A)
     if table.empty:
-        return _section(context, "memorised", "figure2a", "Predictions on views (Figure 2a)", Markup(""), ())
+        return _section(context, "memorised", "figure2a", "Figure 2a: predictions on views", Markup(""), ())
     rows = chosen_run(table)
     first, views = rows.iloc[0], context.study.pictured("memorised")[0].views
     others = sorted(set(table["noise_title"]) - {first["noise_title"]})
@@ -160,7 +160,7 @@ def polygons(context: Context) -> Section | None:
     )
     html = _figure(context, "figure2a", "Figure 2a", text)
     html += _small_table(["Views predicted as", "the true class", "the given label", "another"], _shares(rows, context))
-    return _section(context, "memorised", "figure2a", "Predictions on views (Figure 2a)", html, more=(SAMPLES,))
+    return _section(context, "memorised", "figure2a", "Figure 2a: predictions on views", html, more=(SAMPLES,))
 
 
 def _training_view(context: Context) -> str:
@@ -192,7 +192,7 @@ def vicinal_calibration(context: Context) -> Section | None:
     table = read_data(context.folder / FIGURE_2B)
     if table.empty:
         return _section(
-            context, "memorised", "figure2b", "Calibration of vicinal predictions (Figure 2b)", Markup(""), ()
+            context, "memorised", "figure2b", "Figure 2b: calibration of vicinal predictions", Markup(""), ()
         )
     text = (
         "Training images by the confidence of their prediction, against their true labels, for networks that memorised "
@@ -201,7 +201,7 @@ def vicinal_calibration(context: Context) -> Section | None:
     )
     html = _figure(context, "figure2b", "Figure 2b", text + _paper_sentence(context, "ECE of", "The paper prints"))
     html += _small_table(["Condition", "Predictions", "ECE", "ECE, mid-points"], list(_errors(table, False)))
-    return _section(context, "memorised", "figure2b", "Calibration of vicinal predictions (Figure 2b)", html)
+    return _section(context, "memorised", "figure2b", "Figure 2b: calibration of vicinal predictions", html)
 
 
 def _errors(table: pd.DataFrame, paper: bool, published: dict | None = None) -> Iterator[tuple[str, ...]]:
@@ -218,7 +218,7 @@ def calibration(context: Context) -> Section | None:
         return None
     table = read_reliability(context.folder / FIGURE_5)
     if table.empty:
-        return _section(context, "calibration", "figure5", "Calibration, CE against NRD (Figure 5)", Markup(""), ())
+        return _section(context, "calibration", "figure5", "Figure 5: calibration, CE against NRD", Markup(""), ())
     published = {(noise, method): v for (_, noise, method), v in read_published_ece(context.layout).items()}
     text = (
         "Clean test images without views by the confidence of their prediction: cross-entropy that memorised its "
@@ -228,7 +228,7 @@ def calibration(context: Context) -> Section | None:
     html = _figure(context, "figure5", "Figure 5", text)
     heads = ["Condition", "Method", "ECE", "ECE, mid-points", "Paper"]
     html += _small_table(heads, list(_errors(table, True, published)))
-    return _section(context, "calibration", "figure5", "Calibration, CE against NRD (Figure 5)", html)
+    return _section(context, "calibration", "figure5", "Figure 5: calibration, CE against NRD", html)
 
 
 def _worse(published: dict[tuple[str, str], float]) -> str:
@@ -246,7 +246,7 @@ def overfitting(context: Context) -> Section | None:
         return None
     table = read_figure_4(context.folder / FIGURE_4)
     if table.empty:
-        return _section(context, "overfitting", "figure4", "Long training (Figure 4)", Markup(""), ())
+        return _section(context, "overfitting", "figure4", "Figure 4: long training", Markup(""), ())
     epochs = int(table["epoch"].max())
     text = (
         f"Test accuracy over {epochs} epochs at four noise rates; consistency between views of one kind (GJS, dashed) "
@@ -259,7 +259,7 @@ def overfitting(context: Context) -> Section | None:
     heads += [f"{methods[-1]} − {methods[0]}", "Paper (CIFAR-100)"]
     for _, rows in overfitting_table(table, context.layout):
         html += _small_table(heads, rows)
-    return _section(context, "overfitting", "figure4", "Long training (Figure 4)", html)
+    return _section(context, "overfitting", "figure4", "Figure 4: long training", html)
 
 
 def gains(context: Context) -> Section | None:
@@ -283,7 +283,7 @@ def dynamics(context: Context) -> Section | None:
         return None
     table = read_data(context.folder / TABLE_6)
     if table.empty:
-        return _section(context, "dynamics", "table6", "Memorisation in time (Table 6)", Markup(""), ())
+        return _section(context, "dynamics", "table6", "Table 6: memorisation in time", Markup(""), ())
     first, run = table.iloc[0], context.study.pictured("dynamics")[0]
     end = table[table["epoch"] == table["epoch"].max()]
     last = end.groupby("policy", sort=False)["mean"].mean()
@@ -300,7 +300,7 @@ def dynamics(context: Context) -> Section | None:
     )
     html = _figure(context, "table6", "Table 6", text)
     more = (TABLE_6_POINTS, SAMPLES)
-    return _section(context, "dynamics", "table6", "Memorisation in time (Table 6)", html, more=more)
+    return _section(context, "dynamics", "table6", "Table 6: memorisation in time", html, more=more)
 
 
 def _ready(context: Context, figure: str, stem: str) -> bool:
