@@ -10,6 +10,7 @@ from markupsafe import Markup
 from nrd.report import correction, render
 from nrd.report.analyses import conditions
 from nrd.report.context import Context, Section, figure_html, fragment
+from nrd.report.links import line_keys
 from nrd.report.memorised import FIGURE_1, FIGURE_2A, FIGURE_2B, SAMPLES, TABLE_6, TABLE_6_POINTS, read_data
 from nrd.report.overfitting import FIGURE_4, overfitting_table, read_figure_4
 from nrd.report.paper_figures import FIGURE_5, NOTES
@@ -115,7 +116,7 @@ def density(context: Context) -> Section | None:
         "further views of it; 1 and 2 mark its two values."
     )
     paper = _paper_sentence(context, "density AUROC", "The paper prints")
-    html = _figure(context, "figure1", "Figure 1", f"{text} {paper}")
+    html = _figure(context, "memorised", "figure1", "Figure 1", f"{text} {paper}")
     rows = [(title, *_auroc(part)) for title, part in conditions(table)]
     html += _small_table(["Density AUROC", "Mislabeled images", "Clean images", "All images"], rows)
     return _section(context, "memorised", "figure1", "Figure 1: views against memorised labels", html, more=(SAMPLES,))
@@ -158,7 +159,7 @@ def polygons(context: Context) -> Section | None:
         "mislabeled ones below. Where the paper's effect is there, blue markers of a mislabeled image leave the label "
         "for the true class." + (f" The data file also has {', '.join(others)}." if others else "")
     )
-    html = _figure(context, "figure2a", "Figure 2a", text)
+    html = _figure(context, "memorised", "figure2a", "Figure 2a", text)
     html += _small_table(["Views predicted as", "the true class", "the given label", "another"], _shares(rows, context))
     return _section(context, "memorised", "figure2a", "Figure 2a: predictions on views", html, more=(SAMPLES,))
 
@@ -199,7 +200,9 @@ def vicinal_calibration(context: Context) -> Section | None:
         "wrong ones: without views, and averaged over views. Bars that end at the dashed line are calibrated, pale "
         f"ones hold fewer than 0.5 % of the images. {ECE} "
     )
-    html = _figure(context, "figure2b", "Figure 2b", text + _paper_sentence(context, "ECE of", "The paper prints"))
+    html = _figure(
+        context, "memorised", "figure2b", "Figure 2b", text + _paper_sentence(context, "ECE of", "The paper prints")
+    )
     html += _small_table(["Condition", "Predictions", "ECE", "ECE, mid-points"], list(_errors(table, False)))
     return _section(context, "memorised", "figure2b", "Figure 2b: calibration of vicinal predictions", html)
 
@@ -225,7 +228,7 @@ def calibration(context: Context) -> Section | None:
         f"labels (the network of Table 1) against NRD. Pale bars hold fewer than 0.5 % of the images. {ECE} The last "
         "column is what the paper prints for CIFAR-10 at the same rate. " + _worse(published)
     )
-    html = _figure(context, "figure5", "Figure 5", text)
+    html = _figure(context, "calibration", "figure5", "Figure 5", text)
     heads = ["Condition", "Method", "ECE", "ECE, mid-points", "Paper"]
     html += _small_table(heads, list(_errors(table, True, published)))
     return _section(context, "calibration", "figure5", "Figure 5: calibration, CE against NRD", html)
@@ -253,7 +256,7 @@ def overfitting(context: Context) -> Section | None:
         "against NRD. The paper trains for 1000 epochs on CIFAR-100, where GJS at 80 % noise collapses late; the table "
         "has the last and the best epoch of each curve, and the gain at the last."
     )
-    html = _figure(context, "figure4", "Figure 4", text)
+    html = _figure(context, "overfitting", "figure4", "Figure 4", text)
     methods = list(table["title"].unique())
     heads = ["Noise", *(f"{method}, {when}" for method in methods for when in ("last", "best"))]
     heads += [f"{methods[-1]} − {methods[0]}", "Paper (CIFAR-100)"]
@@ -298,7 +301,7 @@ def dynamics(context: Context) -> Section | None:
         f"end, mean of these images: {last.get('training', math.nan):.2f} on the training policy, "
         f"{last.get('unseen', math.nan):.2f} on the unseen one."
     )
-    html = _figure(context, "table6", "Table 6", text)
+    html = _figure(context, "dynamics", "table6", "Table 6", text)
     more = (TABLE_6_POINTS, SAMPLES)
     return _section(context, "dynamics", "table6", "Table 6: memorisation in time", html, more=more)
 
@@ -309,9 +312,9 @@ def _ready(context: Context, figure: str, stem: str) -> bool:
     return bool(asked) and len(context.existing(f"{stem}.csv", f"{stem}.svg", f"{stem}.png")) == 3
 
 
-def _figure(context: Context, stem: str, title: str, text: str) -> Markup:
-    image = figure_html(context.folder / stem, title)
-    return fragment("figure.html.j2", image=image, caption=text, left_out={}, wide=True)
+def _figure(context: Context, figure: str, stem: str, title: str, text: str) -> Markup:
+    image, runs = figure_html(context.folder / stem, title), context.runs(line_keys(context.study.pictured(figure)))
+    return fragment("figure.html.j2", image=image, caption=text, left_out={}, wide=True, runs=runs)
 
 
 def _small_table(heads: list[str], rows: list[tuple[str, ...]]) -> Markup:
