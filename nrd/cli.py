@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from nrd import __version__
 from nrd.benchmark.cli import app as benchmark_app
-from nrd.commands import analyse
+from nrd.commands import analyse, schemas
 from nrd.layout import Layout
 from nrd.spec import RunOptions, RunSpec, SpecError, parse
 from nrd.study import Project, Study
@@ -41,6 +41,7 @@ runs_app = typer.Typer(cls=ListByDefault, help="List the runs of a study, show o
 app.add_typer(runs_app, name="runs")
 app.add_typer(benchmark_app, name="benchmark")
 app.command()(analyse)
+app.command()(schemas)
 
 Root = Annotated[Path, typer.Option("--root", help="Folder that holds params/, data/ and results/.", envvar="NRD_ROOT")]
 StudyOption = Annotated[Optional[str], typer.Option("--study", "-s", help="Study that the runs belong to.")]  # noqa: UP045
@@ -364,19 +365,6 @@ def ui(
     from nrd.training.tracking import open_ui
 
     open_ui(Layout(root), host, port)
-
-
-@app.command()
-def schemas(
-    check: Annotated[bool, typer.Option("--check", help="Only compare; fail if they differ.")] = False,
-    root: Root = HERE,
-) -> None:
-    """Write JSON schemas of the YAML files to workflow/schemas, for editors and other tools."""
-    from nrd.schemas import write_schemas
-
-    changed = write_schemas(root / "workflow" / "schemas", check)
-    if check and changed:
-        raise SpecError(f"workflow/schemas: {', '.join(changed)} out of date; run `nrd schemas`")
 
 
 def main() -> None:

@@ -37,8 +37,8 @@ rule analyse:
         "../envs/rules.yaml"
     threads: config.get("threads", 1)
     resources:
-        gpu=1 if GPUS else 0,
-        mem_mb=4000,
+        gpu=gpus_per_training(),
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime="1h",
     params:
         nrd=NRD,
