@@ -19,7 +19,7 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/tracking.smk"
 
 
-# On a cluster only training is submitted. The rest takes seconds, and a download needs the network that compute nodes
+# On a cluster only training and analyse are submitted. The rest takes seconds, and a download needs the network that compute nodes
 # may not have: it runs beside Snakemake. Without a cluster this says nothing.
 localrules:
     dataset,
@@ -28,6 +28,7 @@ localrules:
     results,
     tables,
     figures,
+    paper_figures,
     page,
     track,
 

@@ -12,6 +12,7 @@ import typer
 
 from nrd import __version__
 from nrd.benchmark.cli import app as benchmark_app
+from nrd.commands import analyse, schemas
 from nrd.files import remedy
 from nrd.layout import Layout
 from nrd.runs_cli import HERE, Root
@@ -30,6 +31,8 @@ app = typer.Typer(
 
 app.add_typer(runs_app, name="runs")
 app.add_typer(benchmark_app, name="benchmark")
+app.command()(analyse)
+app.command()(schemas)
 
 StudyOption = Annotated[Optional[str], typer.Option("--study", "-s", help="Study that the runs belong to.")]  # noqa: UP045
 
@@ -289,19 +292,6 @@ def ui(
     from nrd.training.tracking import open_ui
 
     open_ui(Layout(root), host, port)
-
-
-@app.command()
-def schemas(
-    check: Annotated[bool, typer.Option("--check", help="Only compare; fail if they differ.")] = False,
-    root: Root = HERE,
-) -> None:
-    """Write JSON schemas of the YAML files to workflow/schemas, for editors and other tools."""
-    from nrd.schemas import write_schemas
-
-    changed = write_schemas(root / "workflow" / "schemas", check)
-    if check and changed:
-        raise SpecError(f"workflow/schemas: {', '.join(changed)} out of date; run `nrd schemas`")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from nrd.spec import Checksum, NonNegative, Positive, Role, ScheduleSpec, Share,
 
 MAX_OPTION = 100_000  # of a view's or network's numbers: pixels, operations, strengths
 NoiseSlug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", max_length=30)]
+FigureName = Literal["memorised", "dynamics", "calibration", "overfitting"]
 OptionKind = Literal["float", "int", "bool", "str", "floats", "ints"]
 
 
@@ -161,8 +162,31 @@ class Variant(Strict):
     settings: Settings = Settings()
 
 
+class Views(Strict):
+    """How networks that memorised their labels are looked at again, with views of their training images.
+
+    ``vicinal`` is drawn ``draws`` times of every image; ``average`` says which mean of the predictions the figures
+    show (the table has both). Of ``samples`` images with clean and as many with wrong labels, ``points`` views of the
+    training policy and of ``unseen`` are predicted, also at each of the run's snapshots; ``epochs`` are those whose
+    polygons are drawn, by default four spread over the snapshots.
+    """
+
+    vicinal: Named = Named(name="autoaugment_erasing")
+    draws: Annotated[int, Field(ge=1)] = 20
+    average: Literal["probabilities", "logits"] = "probabilities"
+    unseen: Named = Named(name="autoaugment")
+    points: Annotated[int, Field(ge=1)] = 100
+    samples: Annotated[int, Field(ge=1, le=8)] = 4
+    epochs: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(max_length=6)] = ()
+
+
 class Block(Strict):
-    """A full grid: every dataset × noise × method × seed (× variant)."""
+    """A full grid: every dataset × noise × method × seed (× variant).
+
+    A block with ``figures`` is for these alone: its runs stand in no accuracy table and in no comparison of methods.
+    ``memorised``: Table 1, Figures 1, 2a and 2b; ``dynamics``: Table 6; both ask the networks about ``views`` of their
+    training images. ``calibration``: Figure 5; ``overfitting``: Figure 4.
+    """
 
     datasets: Annotated[tuple[Slug, ...], Field(min_length=1)]
     noises: Annotated[tuple[str | NoiseConfig, ...], Field(min_length=1)]
@@ -171,6 +195,19 @@ class Block(Strict):
     settings: Settings = Settings()
     variants: tuple[Variant, ...] = ()
     table: str = "main"
+    figures: tuple[FigureName, ...] = ()
+    views: Views | None = None
+
+    @property
+    def looks_again(self) -> bool:
+        """Whether networks are asked about views of their training images."""
+        return not {"memorised", "dynamics"}.isdisjoint(self.figures)
+
+    @model_validator(mode="after")
+    def _views_are_looked_at(self) -> "Block":
+        if self.views is not None and not self.looks_again:
+            raise ValueError("views: are for `figures` that have memorised or dynamics")
+        return self
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> "Block":
@@ -189,6 +226,15 @@ class StudyConfig(Strict):
     description: str
     settings: Settings = Settings()
     grid: Annotated[tuple[Block, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _tables_are_compared_or_not(self) -> "StudyConfig":
+        compared, pictured = ({b.table for b in self.grid if bool(b.figures) is drawn} for drawn in (False, True))
+        if both := sorted(compared & pictured):
+            raise ValueError(f"grid: table {both[0]!r} has blocks with `figures` and without; give them two labels")
+        if not compared:
+            raise ValueError("grid: every block has `figures`; at least one must be without, for the accuracy table")
+        return self
 
 
 def typed(value: Any, kind: OptionKind, where: str) -> OptionValue:

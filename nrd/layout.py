@@ -6,6 +6,17 @@ from pathlib import Path
 # What a finished run holds; the last one written makes it finished.
 TRAINED = ("spec.yaml", "history.csv", "timing.csv", "machine.json", "log.txt", "predictions.npz", "model.safetensors")
 RUN_FILES = (*TRAINED, "metrics.json")
+# What a report holds for a study that has blocks for the paper's figures: data files first, then pictures.
+PAPER_FIGURES = (
+    *(f"{stem}.csv" for stem in ("figure1", "figure2a", "figure2b", "figure4", "figure5", "table6", "table6-points")),
+    *(f"{stem}.{kind}" for stem in ("table1", "gains") for kind in ("csv", "md", "tex")),
+    *("samples.npz", "paper_figures.json"),
+    *(
+        f"{stem}.{kind}"
+        for stem in ("figure1", "figure2a", "figure2b", "figure4", "figure5", "table6")
+        for kind in ("png", "svg", "pdf")
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,10 @@ class Layout:
     def run(self, name: str) -> Path:
         """Folder of a finished run."""
         return self.root / "results" / "runs" / name
+
+    def analysis(self, run: str, name: str) -> Path:
+        """What a finished run's network was asked later."""
+        return self.root / "results" / "analyses" / run / f"{name}.npz"
 
     def scratch(self, name: str) -> Path:
         """Undeclared folder of a run under way: resuming lives here."""

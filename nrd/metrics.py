@@ -7,7 +7,7 @@ Results are shares in [0, 1] or nats, never per cent.
 import itertools
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 # Half the smallest positive float16, which predictions are stored in: a stored zero means "at most this".
 SMALLEST_PROBABILITY = 2.0**-25
@@ -71,9 +71,30 @@ def reliability(probabilities: Floats, labels: Integers, bins: int) -> dict[str,
     Returns:
         ``count`` of samples, mean ``confidence`` and ``accuracy`` per bin ``(bins,)``; NaN in empty bins.
     """
+    return binned(*_judged(probabilities, labels), bins)
+
+
+def expected_calibration_error(probabilities: Floats, labels: Integers, bins: int = 15) -> float:
+    """ECE as usually defined: mean gap between a bin's accuracy and its mean confidence (Naeini 2015; Guo 2017)."""
+    return mean_gap(*_judged(probabilities, labels), bins)
+
+
+def midpoint_calibration_error(probabilities: Floats, labels: Integers, bins: int = 10) -> float:
+    """ECE as in a working code of two of the NRD paper's authors: gap to the bin's mid-point, 10 bins [a, b).
+
+    A confidence of exactly 1 falls in no bin and is left out of the gaps, but not of the number of samples.
+    """
+    return midpoint_gap(*_judged(probabilities, labels), bins)
+
+
+def _judged(probabilities: Floats, labels: Integers) -> tuple[Floats, NDArray[np.bool_]]:
+    """Confidence ``(N,)`` of the predictions, and whether they are right: all that calibration is about."""
     probabilities, labels = _checked(probabilities, labels)
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+
+
+def binned(confidence: Floats, right: NDArray[np.bool_], bins: int) -> dict[str, Floats]:
+    """As :func:`reliability`, from the confidences ``(N,)`` and whether the predictions are right ``(N,)``."""
     edges = np.linspace(0, 1, bins + 1)
     position = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     count = np.bincount(position, minlength=bins)
@@ -85,26 +106,41 @@ def reliability(probabilities: Floats, labels: Integers, bins: int) -> dict[str,
         }
 
 
-def expected_calibration_error(probabilities: Floats, labels: Integers, bins: int = 15) -> float:
-    """ECE as usually defined: mean gap between a bin's accuracy and its mean confidence (Naeini 2015; Guo 2017)."""
-    diagram = reliability(probabilities, labels, bins)
+def mean_gap(confidence: Floats, right: NDArray[np.bool_], bins: int = 15) -> float:
+    """As :func:`expected_calibration_error`, from confidences and whether the predictions are right."""
+    diagram = binned(confidence, right, bins)
     filled = diagram["count"] > 0
     gap = np.abs(diagram["accuracy"] - diagram["confidence"])[filled]
     return float((gap * diagram["count"][filled]).sum() / diagram["count"].sum())
 
 
-def midpoint_calibration_error(probabilities: Floats, labels: Integers, bins: int = 10) -> float:
-    """ECE as in a working code of two of the NRD paper's authors: gap to the bin's mid-point, 10 bins [a, b).
-
-    A confidence of exactly 1 falls in no bin and is left out of the gaps, but not of the number of samples.
-    """
-    probabilities, labels = _checked(probabilities, labels)
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
+def midpoint_gap(confidence: Floats, right: NDArray[np.bool_], bins: int = 10) -> float:
+    """As :func:`midpoint_calibration_error`, from confidences and whether the predictions are right."""
     edges = np.linspace(0, 1, bins + 1)
     total = 0.0
     for low, high in itertools.pairwise(edges):
         inside = (confidence >= low) & (confidence < high)
         if inside.any():
             total += inside.sum() * abs(right[inside].mean() - (low + high) / 2)
-    return float(total / len(labels))
+    return float(total / len(confidence))
+
+
+def density_auroc(plain: ArrayLike, vicinal: ArrayLike) -> float:
+    """Area under the ROC curve that separates plain from vicinal cross-entropies; 0.5: the same distribution.
+
+    It is the probability that a plain value is larger than a vicinal one, ties counting half (Mann and Whitney's U):
+    above 0.5 where views bring the true label nearer.
+
+    Args:
+        plain: cross-entropies ``(N,)`` without views, in nats.
+        vicinal: cross-entropies ``(M,)`` of vicinal predictions, in nats.
+
+    >>> density_auroc([3.0, 2.0], [1.0, 2.0])
+    0.875
+    """
+    plain, vicinal = np.asarray(plain, dtype=np.float64), np.asarray(vicinal, dtype=np.float64)
+    if not plain.size or not vicinal.size:
+        raise ValueError("expected at least one value of each")
+    ordered = np.sort(vicinal)
+    below, upto = (np.searchsorted(ordered, plain, side=side) for side in ("left", "right"))
+    return float((below + upto).sum() / (2 * plain.size * vicinal.size))

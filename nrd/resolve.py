@@ -14,11 +14,22 @@ from nrd.configs import (
     Named,
     NoiseConfig,
     Settings,
+    Views,
     catalogue_entry,
     catalogue_options,
     typed,
 )
-from nrd.spec import DatasetSpec, NetworkSpec, NoiseSpec, OptimizationSpec, SpecError, ViewSpec, parse
+from nrd.spec import (
+    DatasetSpec,
+    NetworkSpec,
+    NoiseSpec,
+    OptimizationSpec,
+    RunSpec,
+    SpecError,
+    ViewSpec,
+    ViewsSpec,
+    parse,
+)
 
 MAX_STAGE = 8192  # channels or blocks of a network's stage
 
@@ -99,6 +110,34 @@ def resolve_view(view: Named, dataset: DatasetConfig, where: str) -> ViewSpec:
     defaults = {key: value for key, value in dataset.views.items() if key in entry.options}
     options = catalogue_options(entry, {**defaults, **view.options}, where)
     return ViewSpec(name=view.name, options=options, semantics=entry.semantics)
+
+
+def resolve_views(views: Views, spec: RunSpec, dataset: DatasetConfig, where: str) -> ViewsSpec:
+    """Return what is asked of a run's network, with the epochs whose polygons are drawn.
+
+    Raises:
+        SpecError: a view is unknown, or an epoch is none that the run keeps.
+    """
+    kept = sorted({epoch for epoch in spec.snapshots if epoch < spec.optimization.epochs} | {spec.optimization.epochs})
+    if unknown := sorted(set(views.epochs) - set(kept)):
+        allowed = ", ".join(map(str, kept))
+        raise SpecError(f"{where}.epochs: no snapshot is kept of epoch {unknown[0]} (settings.snapshots): {allowed}")
+    return ViewsSpec(
+        vicinal=resolve_view(views.vicinal, dataset, f"{where}.vicinal"),
+        draws=views.draws,
+        unseen=resolve_view(views.unseen, dataset, f"{where}.unseen"),
+        points=views.points,
+        samples=views.samples,
+        average=views.average,
+        epochs=tuple(sorted(views.epochs)) or _spread(kept),
+    )
+
+
+def _spread(epochs: list[int], number: int = 4) -> tuple[int, ...]:
+    """Return so many of the epochs, from the first to the last: all of them where there are fewer."""
+    if len(epochs) <= number:
+        return tuple(epochs)
+    return tuple(epochs[round(place * (len(epochs) - 1) / (number - 1))] for place in range(number))
 
 
 def resolve_noise(asked: str | NoiseConfig, dataset: DatasetConfig, where: str) -> NoiseSpec:

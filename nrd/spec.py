@@ -216,6 +216,29 @@ class RunSpec(Strict):
         return parse(cls, read_yaml(path), path)
 
 
+class ViewsSpec(Strict):
+    """What is asked of a finished network about views of its training images; its result is named by its content.
+
+    ``average`` and ``epochs`` choose what figures show of the result: they are no part of the name.
+    """
+
+    vicinal: ViewSpec
+    draws: Annotated[int, Field(ge=1)]
+    unseen: ViewSpec
+    points: Annotated[int, Field(ge=1)]
+    samples: Annotated[int, Field(ge=1)]
+    average: Literal["probabilities", "logits"] = "probabilities"
+    epochs: tuple[int, ...] = ()
+    semantics: int = 1
+
+    @cached_property
+    def name(self) -> str:
+        """File name, without suffix, under ``results/analyses/<run>``: ``views-<hash>``."""
+        content = self.model_dump(mode="json", exclude_defaults=True, exclude={"average", "epochs"})
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+        return f"views-{hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]}"
+
+
 class RunOptions(Strict):
     """How and where a run is trained: nothing here changes its name."""
 

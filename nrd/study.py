@@ -6,7 +6,7 @@ No torch here: resolving the paper's 630 runs takes well under a second.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from nrd.configs import (
     Settings,
     StudyConfig,
     Variant,
+    Views,
     catalogue_entry,
     catalogue_options,
 )
@@ -32,9 +33,10 @@ from nrd.resolve import (
     resolve_noise,
     resolve_optimization,
     resolve_view,
+    resolve_views,
 )
 from nrd.rounds import in_rounds, resolve_teacher
-from nrd.spec import MethodSpec, NoiseSpec, RunSpec, SpecError, Strict, parse, read_yaml
+from nrd.spec import MethodSpec, NoiseSpec, RunSpec, SpecError, Strict, ViewsSpec, parse, read_yaml
 
 # Names of Snakemake targets that a study must not take.
 RESERVED = {"all", "datasets", "labels", "runs", "lint", "clean"}
@@ -42,11 +44,16 @@ RESERVED = {"all", "datasets", "labels", "runs", "lint", "clean"}
 
 @dataclass(frozen=True)
 class StudyRun:
-    """A run as one study sees it: the table it belongs to and the variant it stands for."""
+    """A run as one study sees it: the table it belongs to and the variant it stands for.
+
+    ``figures`` are those that it is for, if it is for figures alone; ``views`` is what is asked of its network.
+    """
 
     spec: RunSpec
     table: str = "main"
     variant: str | None = None
+    figures: tuple[str, ...] = ()
+    views: ViewsSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -73,12 +80,36 @@ class Study:
             self._add(self.earlier[name], specs)
         specs.setdefault(spec.name, spec)
 
+    @cached_property
+    def compared(self) -> "Study":
+        """The study without the runs that are for figures alone: what accuracy tables and comparisons are about."""
+        return replace(self, runs=tuple(run for run in self.runs if not run.figures))
+
+    def pictured(self, figure: str) -> tuple[StudyRun, ...]:
+        """The runs that are for a figure."""
+        return tuple(run for run in self.runs if figure in run.figures)
+
+    @cached_property
+    def analyses(self) -> dict[tuple[str, str], ViewsSpec]:
+        """What is asked of finished networks, by run and name."""
+        return {(run.spec.name, run.views.name): run.views for run in self.runs if run.views}
+
     def manifest(self) -> str:
         """Return the resolved list of runs as JSON lines: an ordinary input of the study's tables."""
-        rows = [
-            {"run": r.spec.name, "table": r.table, "variant": r.variant, "spec": r.spec.canonical} for r in self.runs
-        ]
-        return "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows)
+        return "".join(json.dumps(_manifest_row(run), sort_keys=True) + "\n" for run in self.runs)
+
+
+def _known(pairs: Iterable[tuple[str, str]]) -> str:
+    return "runs with an analysis: " + (", ".join(f"{run} ({name})" for run, name in pairs) or "none")
+
+
+def _manifest_row(run: StudyRun) -> dict:
+    row = {"run": run.spec.name, "table": run.table, "variant": run.variant, "spec": run.spec.canonical}
+    if run.figures:
+        row["figures"] = run.figures
+    if run.views:
+        row["views"] = run.views.model_dump(mode="json")
+    return row
 
 
 class Project:
@@ -138,7 +169,11 @@ class Project:
             self._check_settings(config.settings, block.methods, f"{self._file('studies', name)}: settings")
             self._check_settings(block.settings, block.methods, f"{where}.settings")
             for run, before in self._block(config, block, where):
-                runs[run.table, run.variant, run.spec.name] = run
+                key = run.table, run.variant, run.spec.name
+                if (other := runs.get(key)) is not None:  # two blocks of one table share it
+                    figures = tuple(dict.fromkeys([*other.figures, *run.figures]))
+                    run = replace(run, figures=figures, views=other.views or run.views)
+                runs[key] = run
                 earlier |= {spec.name: spec for spec in before}
         return Study(config, tuple(runs.values()), earlier)
 
@@ -153,6 +188,28 @@ class Project:
             if (spec := self.study(name).specs.get(run)) is not None:
                 return spec
         raise SpecError(f"no run {run!r} in {', '.join(names)}: `nrd runs <study>` lists the names")
+
+    def asked(
+        self, runs: Iterable[str], study: str | None = None, name: str | None = None
+    ) -> list[tuple[RunSpec, ViewsSpec]]:
+        """Return what one study, or any, asks of finished networks: of those runs, or of all that are trained.
+
+        Raises:
+            SpecError: nothing is asked of a run that was named, or neither runs nor a study were named.
+        """
+        runs = list(runs)
+        if not runs and study is None:
+            raise SpecError("nothing to analyse: give names of runs, or --study")
+        found = {}
+        for key in [study] if study else list(self.studies):
+            resolved = self.study(key)
+            found |= {pair: (resolved.specs[pair[0]], views) for pair, views in resolved.analyses.items()}
+        wanted = [pair for pair in found if (not runs or pair[0] in runs) and name in (None, pair[1])]
+        for run in set(runs) - {run for run, _ in wanted}:
+            raise SpecError(
+                f"{study or 'no study'} asks {'nothing' if study else 'anything'} of {run!r}: {_known(found)}"
+            )
+        return [found[pair] for pair in wanted if runs or self.layout.is_trained(pair[0])]
 
     def _file(self, kind: str, name: str) -> Path:
         return self.layout.params / kind / f"{name}.yaml"
@@ -185,9 +242,12 @@ class Project:
                     noise = resolve_noise(asked, dataset, f"{where}.noises.{index}")
                     for method in block.methods:
                         base, rounds = self.resolve(settings, dataset, noise, self.methods[method], where)
+                        views = None
+                        if block.looks_again:
+                            views = resolve_views(block.views or Views(), base, dataset, f"{where}.views")
                         for seed in block.seeds:
                             *before, spec = in_rounds(base.model_copy(update={"seed": seed}), rounds)
-                            yield StudyRun(spec, block.table, label), before
+                            yield StudyRun(spec, block.table, label, block.figures, views), before
 
     def resolve(
         self, settings: Settings, dataset: DatasetConfig, noise: NoiseSpec, method: MethodConfig, where: str

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp, softmax
+from sklearn.metrics import roc_auc_score
 
 from nrd.augment.views import View
 from nrd.evaluation import vicinal
-from nrd.evaluation.vicinal import density_auroc, true_label_losses, vicinal_predictions
+from nrd.evaluation.vicinal import true_label_losses, vicinal_losses, vicinal_predictions
+from nrd.metrics import density_auroc
 from nrd.randomness import generator
 
 
@@ -61,9 +63,23 @@ def test_losses_reach_beyond_what_probabilities_can_hold():
     assert found[0] == 300
 
 
+def test_losses_of_mean_probabilities_are_their_logarithms_and_never_infinite():
+    random = np.random.default_rng(1)
+    probabilities = softmax(random.normal(scale=12, size=(40, 5)), axis=1).astype(np.float32)
+    probabilities[0] = [0, 1, 0, 0, 0]
+    labels = random.integers(0, 5, 40)
+    labels[0] = 2
+    found = vicinal_losses(torch.tensor(probabilities), torch.tensor(labels)).numpy()
+    expected = -np.log(probabilities[np.arange(1, 40), labels[1:]].astype(float))
+    np.testing.assert_allclose(found[1:], expected, rtol=1e-12)
+    assert found[0] == pytest.approx(149 * np.log(2))
+
+
 def test_auroc_is_the_share_of_pairs_in_order():
     random = np.random.default_rng(3)
     plain, vicinal = random.normal(1, 1, 40).round(1), random.normal(0, 2, 55).round(1)
     pairs = [(a > b) + 0.5 * (a == b) for a in plain for b in vicinal]
     assert density_auroc(plain, vicinal) == pytest.approx(np.mean(pairs))
+    origin = np.repeat([1, 0], [len(plain), len(vicinal)])
+    assert density_auroc(plain, vicinal) == pytest.approx(roc_auc_score(origin, np.concatenate([plain, vicinal])))
     assert density_auroc(torch.tensor(plain), torch.tensor(plain)) == pytest.approx(0.5)

@@ -32,9 +32,9 @@ FLOORS = [
         "nrd.models",
     ],
     ["nrd.data", "nrd.methods"],
-    ["nrd.evaluation", "nrd.training", "nrd.benchmark"],
+    ["nrd.evaluation", "nrd.training", "nrd.benchmark", "nrd.analysis"],
     ["nrd.merge", "nrd.report"],
-    ["nrd.runs_cli", "nrd.cli"],
+    ["nrd.runs_cli", "nrd.commands", "nrd.cli"],
 ]
 RANK = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
 
@@ -81,6 +81,8 @@ def test_the_library_does_not_know_the_workflow(repository):
         ("nrd.cli", {"torch", "pandas", "numpy", "mlflow"}),
         ("nrd.training.loop", {"torchvision", "pandas", "mlflow", "sklearn", "matplotlib", "scipy"}),
         ("nrd.evaluation.run_metrics", {"torch", "pandas", "mlflow"}),
+        ("nrd.analysis", {"torchvision", "pandas", "mlflow", "sklearn", "matplotlib", "scipy"}),
+        ("nrd.report.memorised", {"torch", "mlflow", "sklearn", "scipy"}),
     ],
 )
 def test_heavy_imports_stay_where_they_are_used(module, banned):

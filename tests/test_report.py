@@ -210,7 +210,7 @@ def test_the_fixed_files_are_there_however_many_runs_are(project, finished):
     folder = build(study, layout)
     fixed = ["results.csv", "provenance.csv", "curves.csv", "curves.json", "index.html"]
     fixed += [f"{stem}{suffix}" for stem in ("accuracy", "accuracy-main") for suffix in (".csv", ".md", ".tex")]
-    fixed += [f"{stem}.{kind}" for stem in ("curves", "memorisation") for kind in ("png", "svg")]
+    fixed += [f"{stem}.{kind}" for stem in ("curves", "memorisation") for kind in ("png", "svg", "pdf")]
     assert {path.name for path in folder.iterdir()} >= set(fixed)
     assert f"<strong>{finished} of 6</strong>" in (folder / "index.html").read_text()
 
@@ -231,7 +231,7 @@ def test_parts_ask_for_what_they_need_and_unknown_ones_are_refused(project):
     study, layout = project.study("small"), project.layout
     with pytest.raises(SpecError, match=r"results\.csv: there is no such file"):
         build(study, layout, ["tables"])
-    with pytest.raises(SpecError, match=r"no part 'plots'; allowed: results, tables, figures, page"):
+    with pytest.raises(SpecError, match=r"no part 'plots'; allowed: results, tables, figures, paper-figures, page"):
         build(study, layout, ["plots"])
 
 

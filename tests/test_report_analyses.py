@@ -258,7 +258,7 @@ def rows_of(path):
 
 def test_the_ledger_is_what_the_specs_say_and_table_5_stands_beside_it(tmp_path):
     project = make_project(tmp_path)
-    study = project.study("paper")
+    study = project.study("paper").compared
     table = ledger_table(study, project.layout, read_titles(study, project.layout))
     assert len(table) == 7 * 2 * 9
     paper = rows_of(project.layout.params / "published" / "table5_hyperparameters.csv")

@@ -21,7 +21,64 @@ def test_the_paper_study_is_the_papers_grid(project):
     study = project.study("paper")
     noisy = {r.spec.name for r in study.runs if r.table == "noisy"}
     clean = {r.spec.name for r in study.runs if r.table == "clean"}
-    assert (len(noisy), len(clean), len(study.specs)) == (540, 90, 630)
+    assert (len(noisy), len(clean), len(study.compared.specs)) == (540, 90, 630)
+    assert len(study.specs) == 643
+
+
+def test_runs_for_figures_are_the_papers_analyses(project):
+    """What Table 1, Table 6 and Figures 1, 2, 4 and 5 are about, and which of it the grid has already."""
+    study = project.study("paper")
+    found = {}
+    for run in study.runs:
+        for figure in run.figures:
+            spec = run.spec
+            found.setdefault(figure, []).append((spec.dataset.name, spec.method.name, spec.noise.slug))
+    memorised = [("cifar10", "ce", noise) for noise in ("sym20", "sym50", "sym80")]
+    assert found == {
+        "memorised": memorised,
+        "dynamics": [("cifar10", "ce", "sym40")],
+        "calibration": [*memorised, *(("cifar10", "nrd", noise) for noise in ("sym20", "sym50", "sym80"))],
+        "overfitting": [("cifar100", m, f"sym{rate}") for rate in (20, 40, 60, 80) for m in ("gjs", "nrd")],
+    }
+    new = set(study.specs) - set(study.compared.specs)
+    assert len(new) == 4 + 1 + 8
+    for run in study.pictured("memorised") + study.pictured("dynamics"):
+        used = run.spec.optimization
+        assert (used.epochs, used.learning_rate, used.weight_decay) == (200, 0.1, 1e-4)
+        assert (used.schedule.milestones, used.schedule.gamma) == ((60, 120, 160), 0.2)
+        assert {view.name for view in run.spec.method.views.values()} == {"crop"}
+        assert (run.views.vicinal.name, run.views.unseen.name, run.views.points) == (
+            "autoaugment_erasing",
+            "autoaugment",
+            100,
+        )
+    (moving,) = study.pictured("dynamics")
+    assert moving.views.epochs == (40, 70, 100, 150) and set(moving.views.epochs) <= set(moving.spec.snapshots)
+    for run in study.pictured("overfitting"):
+        assert run.spec.optimization.epochs == 1000 and run.spec.optimization.schedule.milestones == (300, 800)
+
+
+def test_the_demo_has_at_most_eight_runs_more_than_its_table(project):
+    demo, full = project.study("demo"), project.study("demo-full")
+    assert (len(demo.compared.specs), len(demo.specs)) == (18, 26)
+    assert set(full.specs) - set(full.compared.specs) == set(demo.specs) - set(demo.compared.specs)
+    for study in (demo, full):
+        assert {figure for run in study.runs for figure in run.figures} == {
+            *("memorised", "dynamics", "calibration", "overfitting"),
+        }
+
+
+def test_questions_are_named_by_what_changes_their_answer(project):
+    """Names of files that exist must not move; what only chooses what is shown is no part of them."""
+    ((run, name), views) = next(iter(project.study("pocket").analyses.items()))
+    assert (run, name) == ("cifar10-5k.sym50.ce.s1-11aaec1b", "views-0cf03321")
+    assert views.model_copy(update={"average": "logits", "epochs": (1,)}).model_dump() != views.model_dump()
+    path = project.layout.params / "studies" / "pocket.yaml"
+    names = []
+    for change in ({"average": "logits", "epochs": [5, 300]}, {"draws": 21}, {"unseen": "gjs"}):
+        rewrite(path, lambda c, change=change: c["grid"][1].update(views=change))
+        names += [key[1] for key in Project(project.layout.root).study("pocket").analyses]
+    assert names[0] == name and len({*names}) == 3
 
 
 def test_the_ledger_is_table_5(repository, project):
@@ -30,7 +87,7 @@ def test_the_ledger_is_table_5(repository, project):
     rows = list(csv.DictReader(line for line in path.read_text().splitlines() if not line.startswith("#")))
     kind = {"none": "clean", "symmetric": "sym", "asymmetric": "asym"}
     specs = {}
-    for run in project.study("paper").runs:
+    for run in project.study("paper").compared.runs:
         specs[run.spec.dataset.name, run.spec.noise.slug, run.spec.method.name] = run.spec
     assert len(rows) == len(specs) == 2 * 7 * 9
     for row in rows:
@@ -89,7 +146,7 @@ def test_variants_deviate_and_the_default_is_shared(project):
     ]
     rewrite(path, lambda c: c["grid"][0].update(variants=variants, methods=["nrd"]))
     fresh = Project(project.layout.root)
-    runs = {run.variant: run.spec for run in fresh.study("demo").runs}
+    runs = {run.variant: run.spec for run in fresh.study("demo").compared.runs}
     assert runs["scaled"].name in project.study("demo").specs
     assert runs["unscaled"].method.hyperparameters["scale"] is False
     assert runs["slow"].method.teacher.decay == 0.999
@@ -132,6 +189,15 @@ REFUSALS = [
     (lambda c: c["settings"].update(teacher={"decay": 2}), "settings.teacher: decay: .*less than or equal to 1"),
     (lambda c: c["settings"].update(schedule={"name": "step", "milestones": [9, 3]}), "milestones must ascend"),
     (lambda c: c["settings"].update(learning_rate=".nan"), "settings.learning_rate"),
+    (lambda c: c["grid"][1].update(table="main"), "table 'main' has blocks with `figures` and without"),
+    (lambda c: c.update(grid=c["grid"][1:]), "every block has `figures`; at least one must be without"),
+    (lambda c: c["grid"][1].update(figures=["figure1"]), "grid.1.figures.0: .*'memorised', 'dynamics', 'calibration'"),
+    (lambda c: c["grid"][3].update(views={}), "views: are for `figures` that have memorised or dynamics"),
+    (
+        lambda c: c["grid"][2].update(views={"epochs": [7]}),
+        r"grid.2.views.epochs: no snapshot is kept of epoch 7.*: 2, 5",
+    ),
+    (lambda c: c["grid"][2].update(views={"vicinal": "blur"}), "grid.2.views.vicinal: there is no view 'blur'"),
     (lambda c: c.update(name="paper"), "(already the name of|must be the file's name)"),
 ]
 

@@ -56,7 +56,7 @@ def test_a_header_states_the_number_of_runs(repository, shipped):
 
 
 def test_short_is_the_papers_grid_at_forty_epochs(shipped):
-    short, paper = shipped.study("short"), shipped.study("paper")
+    short, paper = shipped.study("short"), shipped.study("paper").compared
     for spec in short.specs.values():
         assert spec.optimization.epochs == 40 and spec.optimization.schedule.milestones == (20, 30)
 
@@ -69,12 +69,12 @@ def test_short_is_the_papers_grid_at_forty_epochs(shipped):
 
 def test_demo_full_has_all_methods_and_shares_the_demos_runs(shipped):
     full = shipped.study("demo-full")
-    assert grid(full) == ({"digits"}, {"sym40", "sym60"}, NINE, {1, 2, 3})
+    assert grid(full.compared) == ({"digits"}, {"sym40", "sym60"}, NINE, {1, 2, 3})
     assert set(shipped.study("demo").specs) < set(full.specs)
 
 
 def test_pocket_is_real_cifar10_with_the_hyperparameters_of_table_5(repository, shipped):
-    study = shipped.study("pocket")
+    study = shipped.study("pocket").compared
     assert grid(study) == ({"cifar10-5k"}, {"sym60"}, NINE, {1, 2, 3})
     searched = {
         row["method"].lower().replace("+", "-"): [float(v) for v in row["method_hyperparameters"].split()]
@@ -102,7 +102,7 @@ def test_human_is_every_label_set(repository, shipped):
     assert cells == {("cifar10", noise) for noise in of_cifar10} | {("cifar100", "noisyfine")}
     paper = {
         (s.dataset.name, s.noise.slug, s.method.name): (s.method, s.optimization)
-        for s in shipped.study("paper").specs.values()
+        for s in shipped.study("paper").compared.specs.values()
     }
     for spec in study.specs.values():
         assert spec.noise.definition == "human" and spec.noise.checksum
@@ -172,7 +172,7 @@ VARIANTS = {name: set(parts) for parts, names in VARIANTS.items() for name in na
 
 def test_each_variant_changes_what_its_name_says(shipped):
     study = shipped.study("variants")
-    base = {s.name: s for s in shipped.study("paper").specs.values() if s.method.name == "nrd"}
+    base = {s.name: s for s in shipped.study("paper").compared.specs.values() if s.method.name == "nrd"}
     base = {(s.dataset.name, s.seed): s for s in base.values() if s.noise.slug == "sym40"}
     seen = {}
     for run in study.runs:

@@ -41,6 +41,16 @@ def calibration(probabilities: metrics.Floats, labels: metrics.Integers, bins: i
     )
 
 
+def calibration_of(confidence: metrics.Floats, right: NDArray[np.bool_], bins: int = BINS) -> Calibration:
+    """Return the same from the predictions' confidences ``(N,)`` and whether they are right ``(N,)``."""
+    confidence = np.asarray(confidence, dtype=np.float64)
+    return Calibration(
+        **metrics.binned(confidence, right, bins),
+        ece=metrics.mean_gap(confidence, right),
+        ece_midpoint=metrics.midpoint_gap(confidence, right),
+    )
+
+
 def pool(parts: Iterable[Calibration]) -> Calibration:
     """Pool the samples of several runs in one diagram; errors are means over runs, each run having its own bins.
 

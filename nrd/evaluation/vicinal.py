@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -14,6 +12,7 @@ from nrd.randomness import generator
 
 Predictor = Callable[[Tensor], Tensor]
 BATCH = 500  # images at a time
+SMALLEST = 2.0**-149  # the smallest positive float32
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,14 @@ class Vicinal:
 
 
 @torch.no_grad()
-def vicinal_predictions(predictor: Predictor, images: Tensor, view: View, draws: int, seed: int) -> Vicinal:
+def vicinal_predictions(
+    predictor: Predictor,
+    images: Tensor,
+    view: View,
+    draws: int,
+    seed: int,
+    drawn_one: Callable[[], None] = lambda: None,
+) -> Vicinal:
     """Average a network's predictions over drawn views of each image.
 
     Draw v of all images comes from the generator keyed (seed, "vicinal", v): the first draws are the same however
@@ -44,6 +50,7 @@ def vicinal_predictions(predictor: Predictor, images: Tensor, view: View, draws:
         view: what is drawn; it normalises.
         draws: views per image, at least 1.
         seed: of the draws.
+        drawn_one: called after each draw of all images, to show progress.
     """
     if draws < 1:
         raise ValueError(f"draws: expected at least 1, got {draws}")
@@ -51,6 +58,7 @@ def vicinal_predictions(predictor: Predictor, images: Tensor, view: View, draws:
     for number in range(draws):
         drawn = view_logits(predictor, images, view, seed, number)
         probabilities, logits = probabilities + drawn.softmax(dim=1), logits + drawn
+        drawn_one()
     return Vicinal(probabilities / draws, logits / draws, draws)
 
 
@@ -61,7 +69,7 @@ def view_logits(predictor: Predictor, images: Tensor, view: View, seed: int, num
     parts = []
     for start in range(0, len(images), BATCH):
         part = slice(start, start + BATCH)
-        own = {key: value[part] for key, value in draw.items()}
+        own = {key: value[part].to(images.device) for key, value in draw.items()}
         batch = view(images[part], own).contiguous(memory_format=torch.channels_last)
         parts.append(predictor(batch).float())
     return torch.cat(parts)
@@ -79,18 +87,10 @@ def true_label_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return cross_entropy(logits.double(), labels, reduction="none")
 
 
-def density_auroc(plain: ArrayLike, vicinal: ArrayLike) -> float:
-    """Area under the ROC curve that separates plain from vicinal cross-entropies; 0.5: the same distribution.
+def vicinal_losses(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of mean probabilities ``(N, K)`` with respect to the true labels, ``(N,)`` float64, in nats.
 
-    It is the probability that a plain value is larger than a vicinal one, ties counting half: above 0.5 where views
-    bring the true label nearer.
-
-    Args:
-        plain: cross-entropies ``(N,)`` without views, in nats.
-        vicinal: cross-entropies ``(M,)`` of vicinal predictions, in nats.
+    A probability that float32 cannot hold counts as the smallest that it can (103 nats).
     """
-    from sklearn.metrics import roc_auc_score
-
-    plain, vicinal = np.asarray(plain, dtype=np.float64), np.asarray(vicinal, dtype=np.float64)
-    origin = np.repeat([1, 0], [len(plain), len(vicinal)])
-    return float(roc_auc_score(origin, np.concatenate([plain, vicinal])))
+    chosen = probabilities.double().gather(1, labels[:, None])[:, 0]
+    return -chosen.clamp_min(SMALLEST).log()

@@ -18,6 +18,8 @@ figures    the runs' ``history.csv``                 ``curves.{csv,json,png,svg}
                                                      ``analyses.json``
            the runs' ``metrics.json``                ``variants.{csv,md,tex,png,svg}`` where there are variants
            the methods' classes                      ``architecture.{json,png,svg}``
+paper-     files of ``nrd analyse``, ``history.csv``, ``table1``, ``gains``, ``figure1`` … ``figure5``, ``table6``,
+figures    ``predictions.npz``, ``results.csv``      each with its data; where a study has such ``figures``
 page       the files above, ``mlflow.json`` of the   ``index.html``
            study's folder where the runs are there
 ========== ========================================= ===========================================================
@@ -30,7 +32,7 @@ from nrd.layout import Layout
 from nrd.spec import SpecError
 from nrd.study import Study
 
-PARTS = ("results", "tables", "figures", "page")
+PARTS = ("results", "tables", "figures", "paper-figures", "page")
 
 
 def build(study: Study, layout: Layout, parts: Iterable[str] = PARTS, partial: bool = True) -> Path:
@@ -73,7 +75,7 @@ def _build(part: str, study: Study, layout: Layout) -> None:
         from nrd.report.results import write_results
 
         write_results(study, layout)
-        write_cost(study, layout)
+        write_cost(study.compared, layout)
     elif part == "tables":
         from nrd.report.tables import write_tables
 
@@ -82,6 +84,10 @@ def _build(part: str, study: Study, layout: Layout) -> None:
         from nrd.report.figures import write_figures
 
         write_figures(study, layout)
+    elif part == "paper-figures":
+        from nrd.report.paper_figures import write_paper_figures
+
+        write_paper_figures(study, layout)
     else:
         from nrd.report.page import write_page
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nrd.layout import Layout
-from nrd.report.links import Links, read_addresses, run_links
+from nrd.report.links import Links, line_keys, read_addresses, run_links
 from nrd.report.results import PROVENANCE, read_csv, read_results
 from nrd.report.style import DPI, INK, PAPER
 from nrd.report.titles import Titles, read_titles
@@ -71,8 +71,9 @@ class Context:
         return read_addresses(self.study.config.name, self.layout)
 
     def runs(self, lines: Collection[tuple[str, ...]] | None = None) -> Links:
-        """Return links to the finished runs of some lines of the study, or of all: what stands below a figure."""
-        return run_links(self.results, self.titles, lines)
+        """Return links to the finished runs of some lines, or of all that are compared: what stands below a figure."""
+        wanted = line_keys(self.study.compared.runs) if lines is None else lines
+        return run_links(self.results, self.titles, wanted)
 
     def drawn(self, stem: str, *data: str) -> bool:
         """Whether the report's folder has a figure and its data."""

@@ -24,8 +24,10 @@ def write_curves(study: Study, layout: Layout) -> Path:
     """Write ``curves.csv`` and, in ``curves.json``, which finished runs it had to leave out; return the first.
 
     One row per line of a figure and epoch: titles, ``n`` seeds with that epoch, then mean, min and max over these
-    seeds of each of :data:`QUANTITIES` (shares in [0, 1]). Runs that are not finished have no part in it.
+    seeds of each of :data:`QUANTITIES` (shares in [0, 1]). Runs that are not finished have no part in it, nor those
+    that are for figures of the paper alone.
     """
+    study = study.compared
     titles = read_titles(study, layout)
     histories, left_out = _histories(study, layout)
     frames = []

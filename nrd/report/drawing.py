@@ -10,7 +10,7 @@ from nrd.study import Study
 
 
 def write_analyses(study: Study, layout: Layout) -> None:
-    """Write the data files about predictions and draw the figures from them."""
+    """Write the data files about predictions and draw the figures from them, for all runs that are compared."""
     folder = layout.report(study.config.name)
     write_analysed(study, layout)
     draw_reliability(folder / RELIABILITY, folder / "reliability")
@@ -19,6 +19,7 @@ def write_analyses(study: Study, layout: Layout) -> None:
 
 def write_analysed(study: Study, layout: Layout) -> None:
     """Write the data files about predictions, and the tables that need no drawing."""
+    study = study.compared
     folder, titles = layout.report(study.config.name), read_titles(study, layout)
     people = People(study, layout)
     analysed, left_out = analyse_runs(study, layout, people)

@@ -1,12 +1,13 @@
 """Where a cell or a figure leads: to its runs in the page's list of runs, and from there to folders and to MLflow."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import pandas as pd
 
 from nrd.layout import Layout
 from nrd.report.titles import Titles
+from nrd.study import StudyRun
 
 LINE = ["table", "dataset", "noise", "variant", "method"]
 MLFLOW = "mlflow.json"  # in a study's folder: nrd.training.tracking.pages writes it
@@ -16,6 +17,13 @@ Links = list[tuple[str, list[tuple[str, str]]]]
 def anchor(run: str) -> str:
     """Return the name of a run's place in the list of runs."""
     return f"run-{run}"
+
+
+def line_keys(runs: Iterable[StudyRun]) -> set[tuple[str, ...]]:
+    """Return the keys (:data:`LINE`) of the lines that runs belong to."""
+    return {
+        (run.table, run.spec.dataset.name, run.spec.noise.slug, run.variant or "", run.spec.method.name) for run in runs
+    }
 
 
 def run_links(results: pd.DataFrame, titles: Titles, lines: Collection[tuple[str, ...]] | None = None) -> Links:

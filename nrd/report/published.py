@@ -73,6 +73,37 @@ def read_published_ece(layout: Layout) -> dict[tuple[str, str, str], float]:
     return {(r.dataset, f"{SLUGS.get(r.noise, r.noise)}{100 * r.noise_rate:.6g}", r.method): r.value for r in rows}
 
 
+def read_printed(layout: Layout, quantity: str) -> pd.DataFrame:
+    """Return the numbers printed in the paper's figures and text whose quantity begins so.
+
+    Columns: item, dataset, noise (our slug; empty where the paper does not say the rate), method (its title, or two
+    joined by a hyphen), quantity, value.
+    """
+    text = ("item", "dataset", "noise", "method", "quantity")
+    table = read_paper_table(layout, "figures_published.csv", text)
+    if table is None:
+        return pd.DataFrame(columns=[*text, "value"])
+    table["noise"] = [
+        "" if math.isnan(rate) else f"{SLUGS.get(kind, kind)}{100 * rate:.6g}"
+        for kind, rate in zip(table["noise"], table["noise_rate"], strict=True)
+    ]
+    return table[table["quantity"].str.startswith(quantity)].drop(columns="noise_rate").reset_index(drop=True)
+
+
+def read_published_correction(layout: Layout) -> dict[tuple[str, bool], dict[str, float]]:
+    """Return the paper's Table 1 by our slug and whether over views: accuracies of its columns in per cent."""
+    table = read_paper_table(layout, "table1_label_correction.csv", ("transform",))
+    if table is None:
+        return {}
+    rows = table.to_dict("records")
+    return {
+        (f"sym{100 * row['noise_rate']:.6g}", row["transform"] == "yes"): {
+            "clean": row["clean"], "mislabeled": row["mislabeled"], "all": row["overall"],
+        }
+        for row in rows
+    }  # fmt: skip
+
+
 def compare(cells: pd.DataFrame, titles: Titles, layout: Layout) -> pd.DataFrame:
     """Return the planned cells that the paper has too: same dataset, same noise, same method.
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nrd.evaluation.calibration import BINS, pool
+from nrd.evaluation.calibration import Calibration, pool
 from nrd.evaluation.diagram import draw_bars
 from nrd.layout import Layout
 from nrd.report.analyses import LINE, TEXT, Analysed, conditions, described, lines, shown
@@ -35,24 +35,26 @@ def write_reliability(study: Study, layout: Layout, analysed: dict[str, Analysed
     of a line, ``ece`` and ``ece_midpoint`` (means over seeds) and ``published_ece``. All shares in [0, 1].
     """
     paper, rows = read_published_ece(layout), []
-    edges = np.linspace(0, 1, BINS + 1)
     for keys, runs in lines(study, analysed):
         found = pool(run.calibration for run in runs)
         title = titles.methods.get(keys["method"], keys["method"])
-        same = {
-            **described(keys, titles),
-            "n": found.runs,
-            "ece": found.ece,
-            "ece_midpoint": found.ece_midpoint,
-            "published_ece": paper.get((keys["dataset"], keys["noise"], title), math.nan),
-        }
-        for place in range(BINS):
-            own = {key: getattr(found, key)[place] for key in ("count", "confidence", "accuracy")}
-            rows.append(same | {"bin": place, "low": edges[place], "high": edges[place + 1]} | own)
+        theirs = paper.get((keys["dataset"], keys["noise"], title), math.nan)
+        rows += diagram_rows(found, described(keys, titles) | {"published_ece": theirs})
     path = layout.report(study.config.name) / RELIABILITY
     table = pd.DataFrame(rows, columns=[*TEXT, *NUMBERS])
     write_csv(path, table.astype({"count": int, "bin": int, "n": int}), float_format="%.6g")
     return path
+
+
+def diagram_rows(found: Calibration, same: dict) -> list[dict]:
+    """Return one row per confidence bin of a diagram, each with what is the same in all of them."""
+    edges = np.linspace(0, 1, len(found.count) + 1)
+    same = same | {"n": found.runs, "ece": found.ece, "ece_midpoint": found.ece_midpoint}
+    rows = []
+    for place in range(len(found.count)):
+        own = {key: getattr(found, key)[place] for key in ("count", "confidence", "accuracy")}
+        rows.append(same | {"bin": place, "low": edges[place], "high": edges[place + 1]} | own)
+    return rows
 
 
 def read_reliability(path: Path) -> pd.DataFrame:
@@ -101,18 +103,42 @@ def draw_reliability(data: Path, stem: Path, methods: Iterable[str] | None = Non
         methods: which methods; by default the study's first and NRD.
     """
     panels = [(title, rows) for title, part in conditions(read_reliability(data)) for rows in shown(part, methods)]
+    draw_diagrams(panels, stem)
+
+
+Diagram = tuple[str, pd.DataFrame]
+
+
+def draw_diagrams(panels: list[Diagram | None], stem: Path, columns: int | None = None) -> None:
+    """Draw diagrams side by side.
+
+    Args:
+        panels: of each a title and its rows of a file as :func:`write_reliability` writes it; None leaves a gap.
+        stem: the figure's path without suffix.
+        columns: in a row; by default four, or two where there are no more.
+    """
     with styled(stem.name):
-        save(_figure(panels) if panels else empty(), stem)
+        save(_figure(panels, columns or (4 if len(panels) > 2 else 2)) if any(panels) else empty(), stem)
 
 
-def _figure(panels: list[tuple[str, pd.DataFrame]]) -> Figure:
-    columns = 4 if len(panels) > 2 else 2
+def draw_rows(table: pd.DataFrame, kind: str, stem: Path) -> None:
+    """Draw a row of diagrams for each value of the column ``kind``, a column for each dataset and noise."""
+    found = {}
+    for title, part in conditions(table):
+        found |= {(title, value): rows for value, rows in part.groupby(kind, sort=False)}
+    titles, kinds = (list(dict.fromkeys(key[place] for key in found)) for place in (0, 1))
+    pairs = [(title, value) for value in kinds for title in titles] if len(titles) > 1 else list(found)
+    panels = [(pair[0], found[pair]) if pair in found else None for pair in pairs]
+    draw_diagrams(panels, stem, max(2, len(titles)) if len(titles) <= 4 else None)
+
+
+def _figure(panels: list[Diagram | None], columns: int) -> Figure:
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(PANEL * columns, (PANEL + 0.5) * rows + 0.3), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06)
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for place, ax in enumerate(axes):
-        if place >= len(panels):
+        if place >= len(panels) or panels[place] is None:
             ax.remove()
             continue
         title, part = panels[place]

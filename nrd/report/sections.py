@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 from markupsafe import Markup
 
-from nrd.report import further, predicted, published, render
+from nrd.report import further, paper_sections, predicted, published, render
 from nrd.report.context import Context, Section, figure_html, fragment
 from nrd.report.curves import read_notes
 from nrd.report.links import anchor
@@ -155,8 +155,8 @@ def runs(context: Context) -> Section:
 
 
 def settings(study: Study) -> list[tuple[str, str]]:
-    """Return what all runs of a study share, or each of the values that they take."""
-    specs = list(study.specs.values())
+    """Return what all compared runs of a study share, or each of the values that they take."""
+    specs = list(study.compared.specs.values())
     values = {
         "network": [spec.network.name for spec in specs],
         "epochs": [spec.optimization.epochs for spec in specs],
@@ -179,6 +179,14 @@ SECTIONS: list[Callable[[Context], Section | None]] = [
     further.pairs,
     curves,
     memorisation,
+    paper_sections.label_correction,
+    paper_sections.density,
+    paper_sections.polygons,
+    paper_sections.vicinal_calibration,
+    paper_sections.dynamics,
+    paper_sections.overfitting,
+    paper_sections.calibration,
+    paper_sections.gains,
     predicted.confusion,
     predicted.classes,
     predicted.reliability,

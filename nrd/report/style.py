@@ -16,6 +16,8 @@ GRID = "#9a9aa5"
 COLOURS = (
     INK, "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#882255", "#999933", "#44aa99", "#aa4499",
 )  # fmt: skip
+# Of views that a network was trained on, and of views it has not seen: red and blue as in the paper.
+POLICY_COLOURS = {"training": COLOURS[2], "unseen": COLOURS[1]}
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 DPI = 150
 EMPTY = "No run is finished yet."
@@ -43,6 +45,7 @@ RC = {
     "lines.linewidth": 1.6,
     "legend.frameon": False,
     "figure.facecolor": PAPER,
+    "pdf.fonttype": 42,  # TrueType: what editors can edit and publishers accept
     "svg.fonttype": "none",  # text stays text: it can be searched, and takes the page's colour
 }
 
@@ -75,10 +78,11 @@ def styled(salt: str) -> Iterator[None]:
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """Write ``<stem>.png`` and ``<stem>.svg`` at once, without dates or versions in them."""
+    """Write ``<stem>.png``, ``<stem>.svg`` and ``<stem>.pdf`` at once, without dates or versions in them."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # placed once: the layout takes as long as the drawing
     metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    metadata["pdf"] = {"CreationDate": None, "Creator": None, "Producer": None}
     for kind, content in metadata.items():
         with replace_file(stem.with_name(f"{stem.name}.{kind}")) as temporary:
             figure.savefig(temporary, format=kind, dpi=DPI, metadata=content)

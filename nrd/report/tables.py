@@ -112,9 +112,14 @@ def table_files(labels: list[str]) -> list[TableFile]:
 
 
 def write_tables(study: Study, layout: Layout) -> None:
-    """Write the accuracy tables and, where the paper has the same cells, the comparison with its numbers."""
+    """Write the accuracy tables and, where the paper has the same cells, the comparison with its numbers.
+
+    Runs that are for figures alone have no part in them.
+    """
+    study = study.compared
     folder = layout.report(study.config.name)
     results, titles = read_results(folder), read_titles(study, layout)
+    results = results[results["table"].isin({run.table for run in study.runs})]
     _remove_old(folder)
     write_extras(study, layout, results, titles)
     for accuracy, cells in _accuracies(results, titles):

@@ -13,6 +13,7 @@ from nrd.methods.registry import create_method
 from nrd.models import create_model
 from nrd.randomness import generator
 from nrd.spec import RunSpec, SpecError
+from nrd.training.sgd import EagerSGD
 
 
 def pick_device(name: str) -> torch.device:
@@ -78,7 +79,7 @@ def build_method(
 def build_optimizer(spec: RunSpec, method: Method) -> torch.optim.Optimizer:
     """Return SGD as the spec says; the loop sets the learning rate of each epoch."""
     settings = spec.optimization
-    return torch.optim.SGD(
+    return EagerSGD(
         method.trainable(),
         lr=settings.learning_rate,
         momentum=settings.momentum,

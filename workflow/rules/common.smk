@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nrd.files import write_if_changed
 from nrd.gpus import count_gpus
-from nrd.layout import TRAINED
+from nrd.layout import PAPER_FIGURES, TRAINED
 from nrd.spec import SpecError
 from nrd.study import Project
 from nrd.training.slots import slots_per_gpu
@@ -34,6 +34,7 @@ wildcard_constraints:
     dataset="|".join(PROJECT.datasets),
     labels="|".join(map(re.escape, LABELS)),
     run=r"[^/]+",
+    analysis="views-[0-9a-f]+",
 
 
 GPUS = count_gpus()
@@ -87,6 +88,19 @@ def study_of(run):
 
 def study_runs(study, file):
     return [f"results/runs/{run}/{file}" for run in STUDIES[study].specs]
+
+
+def study_analyses(study):
+    return [
+        str(PROJECT.layout.analysis(run, name)) for run, name in STUDIES[study].analyses
+    ]
+
+
+def paper_figures(study):
+    """Files of the paper's figures, for a study that has blocks for them."""
+    if not any(run.figures for run in STUDIES[study].runs):
+        return []
+    return expand(rules.paper_figures.output, study=study)
 
 
 def wanted_studies():

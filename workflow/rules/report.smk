@@ -62,7 +62,7 @@ rule figures:
             category="{study}",
             labels={"what": "architecture"},
         ),
-        expand("results/reports/{{study}}/curves.{suffix}", suffix=["csv", "png"]),
+        expand("results/reports/{{study}}/curves.{suffix}", suffix=["csv", "png", "pdf"]),
         "results/reports/{study}/architecture.json",
     log:
         "results/logs/report/{study}.figures.log",
@@ -76,8 +76,30 @@ rule figures:
         "{params.nrd} report {wildcards.study} --part figures > {log} 2>&1"
 
 
+# The paper's Table 1, Figures 1, 2, 4 and 5 and Table 6: each picture with the data file that it is drawn from.
+rule paper_figures:
+    input:
+        "results/reports/{study}/results.csv",
+        lambda w: study_runs(w.study, "history.csv"),
+        lambda w: study_runs(w.study, "predictions.npz"),
+        lambda w: study_analyses(w.study),
+    output:
+        expand("results/reports/{{study}}/{file}", file=PAPER_FIGURES),
+    log:
+        "results/logs/report/{study}.paper-figures.log",
+    benchmark:
+        "results/benchmarks/report/{study}.paper-figures.tsv"
+    conda:
+        "../envs/rules.yaml"
+    params:
+        nrd=NRD,
+    shell:
+        "{params.nrd} report {wildcards.study} --part paper-figures > {log} 2>&1"
+
+
 rule page:
     input:
+        lambda w: paper_figures(w.study),
         rules.results.output,
         rules.tables.output,
         rules.figures.output,
