@@ -5,6 +5,7 @@ import re
 import pytest
 import yaml
 
+from nrd.study import Project
 from tests.test_workflow import ROOT, clone, snakemake
 
 SLURM = ["--profile", "profiles/slurm"]
@@ -29,7 +30,7 @@ def resources(job):
 
 def test_each_training_of_the_paper_asks_for_a_gpu_that_this_machine_need_not_have(folder):
     jobs = trainings(folder, *SLURM, "paper", CUDA_VISIBLE_DEVICES="")
-    assert len(jobs) == 630
+    assert len(jobs) == len(Project(folder).study("paper").specs) > 600
     asked = {(each["gpu"], each["mem_mb"], each["runtime"]) for each in map(resources, jobs)}
     assert asked == {("1", "4000", "720")}
 
