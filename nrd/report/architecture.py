@@ -6,6 +6,7 @@ answer; :mod:`nrd.report.diagram` draws it.
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,8 +74,13 @@ def declared_graph(spec: MethodSpec, root: Path = Path()) -> dict[str, list[dict
 
 
 def _branch(role: str, count: int, view: ViewSpec, teacher: TeacherSpec | None = None) -> list[dict]:
-    options = ", ".join(f"{key} {value}" for key, value in view.options.items())
-    summary = VIEWS[view.name].summary.split(":")[0] + (f" ({options})" if options else "")
+    summary = VIEWS[view.name].summary.split(":")[0]
+    options = dict(view.options)
+    if options.get("flip") is False:  # the summary must not promise what the option takes away
+        summary = re.sub(r", (horizontal )?flip\b", "", summary)
+        options.pop("flip")
+    if options:
+        summary += f" ({', '.join(f'{key} {value}' for key, value in options.items())})"
     network = {"text": "trained by the gradient", "form": "student"} if teacher is None else _teacher(teacher)
     return [
         _node(f"{role} view", "view", role, f"{view.name}: {summary}", count),
