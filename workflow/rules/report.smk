@@ -62,7 +62,9 @@ rule figures:
             category="{study}",
             labels={"what": "architecture"},
         ),
-        expand("results/reports/{{study}}/curves.{suffix}", suffix=["csv", "png", "pdf"]),
+        expand(
+            "results/reports/{{study}}/curves.{suffix}", suffix=["csv", "png", "pdf"]
+        ),
         "results/reports/{study}/architecture.json",
     log:
         "results/logs/report/{study}.figures.log",
