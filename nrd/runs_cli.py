@@ -101,3 +101,17 @@ def merge(
         print(line, file=sys.stderr)
     if merged.damaged:
         raise SpecError(f"{len(merged.damaged)} damaged and left out, see above; the others are merged")
+
+
+@app.command("summary")
+def summary(
+    study: Annotated[str, typer.Argument(help="Name in params/studies.")],
+    folder: Annotated[Path, typer.Argument(help="To write into, such as results/measured/pocket.")],
+    root: Root = HERE,
+) -> None:
+    """Write a study's finished runs and tables into a small folder to commit: no weights, but their checksums."""
+    from nrd.summary import write_summary
+
+    project = Project(root)
+    content = write_summary(project.study(study), project.layout, folder)
+    print(f"{folder}: {len(content['finished'])} finished runs, {len(content['missing'])} missing")

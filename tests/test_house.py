@@ -33,7 +33,7 @@ FLOORS = [
     ],
     ["nrd.data", "nrd.methods"],
     ["nrd.evaluation", "nrd.training", "nrd.benchmark", "nrd.analysis"],
-    ["nrd.merge", "nrd.report"],
+    ["nrd.merge", "nrd.report", "nrd.summary"],
     ["nrd.runs_cli", "nrd.commands", "nrd.cli"],
 ]
 RANK = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}

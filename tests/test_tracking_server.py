@@ -43,11 +43,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def wait_for(condition, what, seconds=SECONDS):
+def wait_for(condition, what, seconds=SECONDS, every=0.2):
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, what
-        time.sleep(0.2)
+        time.sleep(every)
     return value
 
 
@@ -248,9 +248,16 @@ def test_training_does_not_notice_a_server_that_hangs_and_dies(server, database,
     with (tmp_path / "follower.log").open("w") as log:
         subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     training = start(clones[0], "train", name, "--study", "small", uri=server.uri)
+    # A slow machine's server would take its first metrics when the training is over: that waits for it, half-way.
+    history = project.layout.scratch(name) / "history.csv"
+    wait_for(
+        lambda: history.is_file() and len(history.read_text().splitlines()) > 2, "no epoch was trained", every=0.01
+    )
+    training.send_signal(signal.SIGSTOP)
+    assert len(history.read_text().splitlines()) <= LONG, "the run was over before it could be stopped: raise LONG"
     wait_for(lambda: stored_metrics(database, name)[0], "no metric arrived while the run was trained")
-    assert training.poll() is None, "the run was over before the server could go away: raise LONG"
     server.signal(signal.SIGSTOP)  # connections are taken and never answered
+    training.send_signal(signal.SIGCONT)
     finish(training)
     server.kill()
     seen = len(stored_metrics(database, name)[0])

@@ -69,8 +69,11 @@ def note(cost: pd.DataFrame) -> str:
 
 
 def printed(cost: pd.DataFrame, titles: Titles) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
-    """Return heads and, for each dataset, network and device, rows per method as they are printed."""
-    methods = by_method(cost)
+    """Return heads and, for each dataset, network and device, rows per method as they are printed.
+
+    Runs whose machine cannot be read are left out: nobody could say what their time was measured on.
+    """
+    methods = by_method(cost[cost["device"].notna()])
     gpu, energy = methods["gpu_hours"].sum() > 0, methods["energy_kwh"].notna().any()
     heads = ["Method", "Runs", "Time per run", "In all", "Images/s", "Memory (MiB)"]
     heads += (["GPU-hours"] if gpu else []) + (["kWh per run"] if energy else [])
