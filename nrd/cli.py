@@ -15,6 +15,7 @@ from nrd.benchmark.cli import app as benchmark_app
 from nrd.commands import analyse, schemas
 from nrd.files import remedy
 from nrd.layout import Layout
+from nrd.resolve import resolve_noise
 from nrd.runs_cli import HERE, Root
 from nrd.runs_cli import app as runs_app
 from nrd.spec import RunOptions, RunSpec, SpecError, parse
@@ -185,17 +186,28 @@ def report(
 def hyperparameters(
     dataset: Annotated[str, typer.Option(help="Name in params/datasets.")],
     noise: Annotated[str, typer.Option(help="Such as sym40, asym20 or clean.")],
+    study: Annotated[Optional[str], typer.Option("--study", "-s", help="As this study's runs use them.")] = None,  # noqa: UP045
     root: Root = HERE,
 ) -> None:
-    """Print the searched settings of every method for a dataset and noise, with their sources."""
+    """Print the searched settings of every method for a dataset and noise, with their sources.
+
+    A study may set some of them itself: with --study, what its runs use.
+    """
     from rich.console import Console
     from rich.table import Table
 
     from nrd.ledger import ledger_rows
 
-    table = Table("method", "lr", "weight decay", "own", "source", title=f"{dataset}, {noise}")
     project = Project(root)
-    for row in ledger_rows(project.datasets, project.methods, dataset, noise):
+    rows = ledger_rows(project.datasets, project.methods, dataset, noise, project.layout.params / "methods")
+    title = f"{dataset}, {noise}"
+    if study is not None:
+        from nrd.report.settings import used_rows
+
+        slug = resolve_noise(noise, project.datasets[dataset], "--noise").slug
+        rows, title = used_rows(project.study(study), project.layout, dataset, slug), f"{study}: {title}"
+    table = Table("method", "lr", "weight decay", "own", "source", title=title)
+    for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 

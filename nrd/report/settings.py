@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pandas as pd
 
 from nrd.catalogue import OptionValue
-from nrd.configs import LedgerEntry
+from nrd.configs import LedgerEntry, Settings
 from nrd.layout import Layout
-from nrd.ledger import ledger_entry
+from nrd.ledger import ledger_entry, used_source
 from nrd.report.published import SLUGS, read_paper_table
 from nrd.report.render import DASH, escape_latex, escape_markdown
-from nrd.report.titles import Titles
+from nrd.report.titles import Titles, read_titles
 from nrd.resolve import merge, resolve_noise
-from nrd.spec import RunSpec
+from nrd.spec import RunSpec, SpecError
 from nrd.study import Project, Study
 
 LEDGER = "ledger.csv"
@@ -24,7 +24,8 @@ COLUMNS = (
     "paper_learning_rate", "paper_weight_decay", "paper_hyperparameters", "agrees",
 )  # fmt: skip
 NOTE = (
-    "As in the runs' own settings. Where the paper's Table 5 has the same cell, a note says whether all values agree."
+    "As in the runs' own settings. Where the paper's Table 5 has the same cell, a note says whether all values agree; "
+    "without noise it has no learning rate and weight decay, and those of its symmetric noise are meant."
 )
 
 
@@ -50,7 +51,7 @@ def ledger_table(study: Study, layout: Layout, titles: Titles) -> pd.DataFrame:
             "learning_rate": spec.optimization.learning_rate,
             "weight_decay": spec.optimization.weight_decay,
             "hyperparameters": ", ".join(f"{key} {_text(value)}" for key, value in own.items()),
-            "source": _source(spec, sources.get(keys)),
+            "source": used_source(*sources[keys], spec),
         }
         method = titles.methods.get(spec.method.name, spec.method.name)
         theirs = paper.get((spec.dataset.name, spec.noise.slug, method))
@@ -58,34 +59,21 @@ def ledger_table(study: Study, layout: Layout, titles: Titles) -> pd.DataFrame:
     return pd.DataFrame(list(rows.values()), columns=list(COLUMNS))
 
 
-def _sources(study: Study, project: Project) -> dict[tuple[str, ...], LedgerEntry]:
-    """Return the ledger's entry behind each line and cell."""
-    entries = {}
+def _sources(study: Study, project: Project) -> dict[tuple[str, ...], tuple[Settings, LedgerEntry]]:
+    """Return the study's settings and the ledger's entry behind each line and cell."""
+    found = {}
     for block in study.config.grid:
         for variant in block.variants or (None,):
             layers = [study.config.settings, block.settings, *([variant.settings] if variant else [])]
+            settings = merge(*layers)
             for dataset in (project.datasets[name] for name in block.datasets):
                 for noise in (resolve_noise(asked, dataset, "noises") for asked in block.noises):
                     for method in (project.methods[name] for name in block.methods):
                         keys = (block.table, dataset.name, noise.slug, variant.name if variant else "", method.name)
                         file = project.layout.params / "methods" / f"{method.name}.yaml"
-                        entries.setdefault(keys, ledger_entry(merge(*layers), dataset, noise, method, file))
-    return entries
-
-
-def _source(spec: RunSpec, entry: LedgerEntry | None) -> str:
-    """Return where a run's values come from, and which of them its study sets itself."""
-    if entry is None:
-        return ""
-    pairs = {
-        "learning rate": (entry.learning_rate, spec.optimization.learning_rate),
-        "weight decay": (entry.weight_decay, spec.optimization.weight_decay),
-    }
-    pairs |= {key: (entry.hyperparameters.get(key), value) for key, value in spec.method.hyperparameters.items()}
-    own = [name for name, (listed, used) in pairs.items() if listed is None or _numbers(listed) != _numbers(used)]
-    if len(own) == len(pairs):
-        return "the study"
-    return "; ".join(part for part in (entry.source or "", f"{', '.join(own)}: the study" if own else "") if part)
+                        entry = ledger_entry(settings, dataset, noise, method, file)
+                        found.setdefault(keys, (settings, entry))
+    return found
 
 
 def _paper(layout: Layout) -> dict[tuple[str, str, str], object]:
@@ -136,6 +124,29 @@ def printed(row: object) -> tuple[str, ...]:
     )
     numbers = (f"{row.learning_rate:g}", f"{row.weight_decay:g}", row.hyperparameters or DASH)
     return (row.dataset_title, row.noise_title, row.title, *numbers, row.source, beside)
+
+
+def used_rows(study: Study, layout: Layout, dataset: str, noise: str) -> list[tuple[str, str, str, str, str]]:
+    """Return (method, learning rate, weight decay, own hyper-parameters, source) of a study's runs of one cell.
+
+    Args:
+        study: whose runs.
+        layout: where its settings are.
+        dataset: a name.
+        noise: its slug.
+
+    Raises:
+        SpecError: the study has no such runs; the message names those that it has.
+    """
+    table = ledger_table(study, layout, read_titles(study, layout))
+    rows = table[(table["dataset"] == dataset) & (table["noise"] == noise)]
+    if rows.empty:
+        cells = (f"{row.dataset} {row.noise}" for row in table.itertuples())
+        name = study.config.name
+        raise SpecError(f"{name}: has no runs of {dataset} {noise}; it has: {', '.join(dict.fromkeys(cells))}")
+    several = rows["table"].nunique() > 1
+    titles = [f"{row.title} (table {row.table})" if several else row.title for row in rows.itertuples()]
+    return [(title, *printed(row)[3:7]) for title, row in zip(titles, rows.itertuples(), strict=True)]
 
 
 def markdown(table: pd.DataFrame) -> str:
