@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from nrd.layout import Layout
 from nrd.spec import SpecError
-from nrd.study import Project
+from nrd.study import Project, Study
 
 Root = Annotated[Path, typer.Option("--root", help="Folder that holds params/, data/ and results/.", envvar="NRD_ROOT")]
 HERE = Path()
@@ -43,11 +43,22 @@ def list_runs(
         for name, state in states.items():
             print(f"{name:{width}}  {state}")
     counts = {state: list(states.values()).count(state) for state in dict.fromkeys(states.values())}
+    counted = ", ".join(f"{count} {state}" for state, count in counts.items())
+    print(f"{study}: {len(states)} runs ({_parts(resolved)}); {counted}")
+
+
+def _parts(study: Study) -> str:
+    """Return how many runs each table has, and what makes their sum another number than that of all runs."""
     tables: dict[str, set[str]] = {}
-    for run in resolved.runs:
+    for run in study.runs:
         tables.setdefault(run.table, set()).add(run.spec.name)
-    parts = ", ".join(f"{table} {len(names)}" for table, names in tables.items())
-    print(f"{study}: {len(states)} runs ({parts}); " + ", ".join(f"{count} {state}" for state, count in counts.items()))
+    text = ", ".join(f"{table} {len(names)}" for table, names in tables.items())
+    different = set().union(*tables.values())
+    if again := sum(map(len, tables.values())) - len(different):
+        text += f"; less {again} that tables share"
+    if earlier := len(study.specs) - len(different):
+        text += f"; and {earlier} earlier rounds"
+    return text
 
 
 def _state(layout: Layout, name: str) -> str:

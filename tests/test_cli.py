@@ -1,9 +1,11 @@
 """The command as a person types it."""
 
+import re
 import subprocess
 import sys
 
 import pytest
+import yaml
 
 from tests.conftest import make_project
 
@@ -34,6 +36,24 @@ def test_the_chain_by_hand(root, nrd):
     spec = nrd("runs", "show", name).stdout
     (root / "mine.yaml").write_text(spec)
     assert nrd("train", "mine.yaml", "--no-track").stdout.strip() == f"results/runs/{name}"
+
+
+def test_the_counts_of_tables_add_up(root, nrd):
+    assert "paper: 643 runs (noisy 540, clean 90, memorised 4, long 8, calibrated 3; less 2 that tables share); " in (
+        nrd("runs", "paper", "--summary").stdout
+    )
+    for study in ("demo", "demo-full", "search", "variants", "tiny"):
+        total, parts = re.search(r": (\d+) runs \((.*)\);", nrd("runs", study, "--summary").stdout).groups()
+        numbers = [int(n) * (-1 if less else 1) for less, n in re.findall(r"(less )?\b(\d+)\b", parts)]
+        assert sum(numbers) == int(total), (study, parts)
+
+
+def test_earlier_rounds_that_no_table_shows_are_counted_apart(root, nrd):
+    study = yaml.safe_load((root / "params/studies/tiny.yaml").read_text())
+    study["name"], study["grid"][0]["methods"] = "rounds", ["nrd"]
+    study["settings"]["teacher"] = {"kind": "frozen", "rounds": 3}
+    (root / "params/studies/rounds.yaml").write_text(yaml.safe_dump(study))
+    assert "rounds: 6 runs (main 2; and 4 earlier rounds); 6 missing" in nrd("runs", "rounds").stdout
 
 
 @pytest.mark.parametrize(
