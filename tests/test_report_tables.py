@@ -227,6 +227,25 @@ def test_published_cells_that_are_not_run_say_so(tmp_path):
     assert "nothing can be said about the differences" in (folder / "index.html").read_text()
 
 
+def test_another_precision_than_the_papers_is_named_beside_its_numbers(tmp_path):
+    variants = [{"name": "default", "title": ""}, {"name": "full", "title": "", "settings": {"precision": "float32"}}]
+    settings = {"precision": "bfloat16"}
+    cells = {"datasets": ["cifar10"], "noises": ["sym40"], "methods": ["nrd"], "seeds": [1, 2]}
+    studies = [
+        small_study("same", **cells),
+        small_study("other", **cells, settings=settings),
+        small_study("mixed", **cells, settings=settings, variants=variants),
+    ]
+    project = make_project(tmp_path, *studies)
+    said = {"same": "", "other": "Our runs compute in bfloat16", "mixed": "2 of our 4 runs compute in bfloat16"}
+    for name, text in said.items():
+        folder = build(project.study(name), project.layout, ["results", "tables", "figures", "page"], partial=True)
+        for file in ("comparison.md", "comparison.tex", "index.html"):
+            content = (folder / file).read_text()
+            assert ("trains in float32" in content) == bool(text), (name, file)
+            assert text in content
+
+
 def test_other_datasets_are_not_compared(tmp_path):
     project = make_project(tmp_path, small_study(datasets=["cifar10-5k"], noises=["sym40"]))
     study = project.study("small")

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import re
 import subprocess
 import sys
 
@@ -53,6 +54,31 @@ def test_a_header_states_the_number_of_runs(repository, shipped):
         text = (repository / "params" / "studies" / f"{name}.yaml").read_text()
         header = text[: text.index("\nname:")]
         assert f"{len(shipped.study(name).specs)} runs" in header, name
+
+
+def test_the_readme_states_the_number_of_runs(repository, shipped):
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", (repository / "README.md").read_text(), re.MULTILINE)
+    assert {name for name, _ in rows} == set(shipped.studies)
+    for name, text in rows:
+        study = shipped.study(name)
+        compared = len(study.compared.specs)
+        assert {f"{number} run" for number in (len(study.specs), compared)} & set(re.findall(r"\d+ run", text)), name
+        extra = len(study.specs) - compared
+        assert f"({len(study.specs)} runs)" in text or not extra or re.search(rf"\b{extra}\b", text), name
+
+
+def test_bfloat16_is_named_where_it_deviates_from_the_paper(repository, shipped):
+    """The paper's authors trained in float32: header and README say what differs, `variants` measures it."""
+    limits = (repository / "README.md").read_text().split("## Limits")[1]
+    for name in shipped.studies:
+        if {spec.precision for spec in shipped.study(name).specs.values()} == {"float32"}:
+            continue
+        text = (repository / "params" / "studies" / f"{name}.yaml").read_text()
+        assert "bfloat16 (autocast" in text[: text.index("\nsettings:")], name
+        assert f"`{name}`" in limits
+    assert "float32" in shipped.studies["paper"].description
+    runs = [run.spec for run in shipped.study("variants").runs if run.variant == "float32"]
+    assert {(spec.dataset.name, spec.precision) for spec in runs} == {("cifar10", "float32"), ("cifar100", "float32")}
 
 
 def test_short_is_the_papers_grid_at_forty_epochs(shipped):
@@ -166,6 +192,7 @@ VARIANTS = {
     ],
     ("network",): ["standard-network"],
     ("optimization",): ["weight-decay"],
+    ("precision",): ["float32"],
 }
 VARIANTS = {name: set(parts) for parts, names in VARIANTS.items() for name in names}
 
@@ -179,12 +206,12 @@ def test_each_variant_changes_what_its_name_says(shipped):
         if run.table != "nrd":
             continue
         default, spec = base[run.spec.dataset.name, run.spec.seed], run.spec
-        outer = {key for key in ("network", "optimization") if getattr(spec, key) != getattr(default, key)}
+        outer = {key for key in ("network", "optimization", "precision") if getattr(spec, key) != getattr(default, key)}
         own = ("hyperparameters", "views", "teacher")
         inner = {key for key in own if getattr(spec.method, key) != getattr(default.method, key)}
         assert outer | inner == VARIANTS[run.variant], run.variant
         undone = spec.method.model_copy(update={key: getattr(default.method, key) for key in inner})
-        update = {"network": default.network, "optimization": default.optimization, "method": undone}
+        update = {key: getattr(default, key) for key in ("network", "optimization", "precision")} | {"method": undone}
         assert spec.model_copy(update=update).name == default.name
         seen.setdefault(run.variant, set()).add((spec.dataset.name, spec.seed, spec.name))
     assert set(seen) == set(VARIANTS)

@@ -9,6 +9,7 @@ from nrd.layout import Layout
 from nrd.report.render import DASH, NOT_YET, escape_latex, escape_markdown, number
 from nrd.report.titles import Titles
 from nrd.spec import SpecError
+from nrd.study import Study
 
 PUBLISHED_SEEDS = 5  # the paper prints means of five seeds, without their spread
 CONFIDENCE = 0.95
@@ -19,6 +20,19 @@ NOTE = (
     f"t(n−1) · s · √(1/n + 1/{PUBLISHED_SEEDS}): the paper prints means of {PUBLISHED_SEEDS} seeds without their "
     "spread, so ours, s, stands for both. One interval in twenty misses zero by chance alone."
 )
+
+
+def precision_note(study: Study) -> str:
+    """Return in which precision a study's compared runs compute, where that is not the paper's float32."""
+    used = [spec.precision for spec in study.compared.specs.values()]
+    others = [precision for precision in used if precision != "float32"]
+    if not others:
+        return ""
+    whose = "Our runs" if len(others) == len(used) else f"{len(others)} of our {len(used)} runs"
+    return (
+        f"{whose} compute in {', '.join(sorted(set(others)))} (autocast); the paper speaks of no reduced precision, "
+        "and its authors' code trains in float32."
+    )
 
 
 def read_published(layout: Layout) -> pd.DataFrame:
@@ -192,9 +206,15 @@ def signed(value: float) -> str:
     return ("+" if value > 0 else "−") + text
 
 
-def markdown(comparison: pd.DataFrame, titles: Titles) -> str:
-    """Return the comparison in Markdown; a difference whose interval leaves zero out is bold."""
-    lines = [escape_markdown(summary(comparison)), escape_markdown(NOTE), ""]
+def markdown(comparison: pd.DataFrame, titles: Titles, precision: str = "") -> str:
+    """Return the comparison in Markdown; a difference whose interval leaves zero out is bold.
+
+    Args:
+        comparison: what :func:`compare` returns.
+        titles: of what it names.
+        precision: what :func:`precision_note` returns.
+    """
+    lines = [*map(escape_markdown, filter(None, (summary(comparison), NOTE, precision))), ""]
     lines += ["| " + " | ".join(HEADS) + " |", "|---|---|---|---:|---:|---:|---:|---:|"]
     for row in comparison.itertuples():
         texts = [escape_markdown(text) if place < 3 else text for place, text in enumerate(printed(row, titles))]
@@ -204,9 +224,10 @@ def markdown(comparison: pd.DataFrame, titles: Titles) -> str:
     return "\n".join(lines) + "\n"
 
 
-def latex(comparison: pd.DataFrame, titles: Titles) -> str:
-    """Return the comparison in LaTeX; a difference whose interval leaves zero out is bold."""
-    lines = [rf"% {escape_latex(summary(comparison))}", r"% Needs \usepackage{booktabs}."]
+def latex(comparison: pd.DataFrame, titles: Titles, precision: str = "") -> str:
+    """Return the comparison in LaTeX; arguments as for :func:`markdown`."""
+    lines = [f"% {escape_latex(text)}" for text in (summary(comparison), precision) if text]
+    lines.append(r"% Needs \usepackage{booktabs}.")
     lines += [r"\begin{tabular}{lllrrrrr}", r"\toprule", " & ".join(map(escape_latex, HEADS)) + r" \\", r"\midrule"]
     for row in comparison.itertuples():
         texts = [escape_latex(text) for text in printed(row, titles)]

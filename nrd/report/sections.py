@@ -69,6 +69,7 @@ def comparison(context: Context) -> Section | None:
         "groups": list(_groups(table, context)),
         "summary": published.summary(table),
         "note": published.NOTE,
+        "precision": published.precision_note(context.study),
         "settings": settings(context.study),
     }
     html = fragment("comparison.html.j2", heads=published.HEADS[2:], **values)

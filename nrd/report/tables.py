@@ -127,7 +127,7 @@ def write_tables(study: Study, layout: Layout) -> None:
             for file in table_files(list(dict.fromkeys(cells["table"]))):
                 part = cells if file.label is None else cells[cells["table"] == file.label]
                 _write(folder / file.stem, part, titles, accuracy)
-            _write_comparison(folder, published.compare(cells, titles, layout), titles)
+            _write_comparison(study, folder, published.compare(cells, titles, layout), titles)
             write_text(folder / "summary.json", json.dumps(summary(cells), indent=2) + "\n")
         else:
             _write(folder / STEMS[accuracy], cells, titles, accuracy)
@@ -160,11 +160,12 @@ def _write(stem: Path, cells: pd.DataFrame, titles: Titles, accuracy: str) -> No
     write_text(stem.with_name(f"{stem.name}.tex"), render.latex(cells, titles, accuracy))
 
 
-def _write_comparison(folder: Path, comparison: pd.DataFrame, titles: Titles) -> None:
+def _write_comparison(study: Study, folder: Path, comparison: pd.DataFrame, titles: Titles) -> None:
     if len(comparison):
+        precision = published.precision_note(study)
         write_csv(folder / "comparison.csv", comparison)
-        write_text(folder / "comparison.md", published.markdown(comparison, titles))
-        write_text(folder / "comparison.tex", published.latex(comparison, titles))
+        write_text(folder / "comparison.md", published.markdown(comparison, titles, precision))
+        write_text(folder / "comparison.tex", published.latex(comparison, titles, precision))
 
 
 def _remove_old(folder: Path) -> None:
