@@ -18,11 +18,15 @@ LOOP_SEMANTICS = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One name a spec may use: its options with their frozen defaults, and its semantics number."""
+    """One name a spec may use: its options with their frozen defaults, and its semantics number.
+
+    ``num_classes`` is that of the datasets that a noise is made for; None for any.
+    """
 
     summary: str
     options: Mapping[str, OptionValue] = field(default_factory=dict)
     semantics: int = 1
+    num_classes: int | None = None
 
 
 _SHARED = {"padding": 4, "flip": True}
@@ -82,10 +86,10 @@ NOISES: Mapping[str, Entry] = {
     "none": Entry("clean labels"),
     "symmetric": Entry("uniform over all classes, the true one included"),
     "symmetric-exclusive": Entry("uniform over the other classes"),
-    "asymmetric-cifar10-sequential": Entry("similar CIFAR-10 classes, visited one after the other"),
-    "asymmetric-cifar10-independent": Entry("similar CIFAR-10 classes, from the true labels"),
-    "asymmetric-cifar100-superclass": Entry("next class of the true CIFAR-100 superclass"),
-    "asymmetric-cifar100-block5": Entry("next class within blocks of five consecutive ids"),
+    "asymmetric-cifar10-sequential": Entry("similar CIFAR-10 classes, visited one after the other", num_classes=10),
+    "asymmetric-cifar10-independent": Entry("similar CIFAR-10 classes, from the true labels", num_classes=10),
+    "asymmetric-cifar100-superclass": Entry("next class of the true CIFAR-100 superclass", num_classes=100),
+    "asymmetric-cifar100-block5": Entry("next class within blocks of five consecutive ids", num_classes=100),
     "pair": Entry("y -> y + 1"),
     "instance-dependent": Entry("depends on the image (Xia et al. 2020)"),
     "human": Entry("published human labels (CIFAR-N)"),

@@ -73,16 +73,68 @@ class DatasetConfig(Strict):
     human: dict[NoiseSlug, LabelSet] = {}
 
 
+class Length(Strict):
+    """How many numbers a list has: as many as another hyper-parameter says, and some more."""
+
+    of: str
+    plus: int = 0
+
+
 class Hyperparameter(Strict):
-    """Type and range of one of a method's own hyper-parameters; ``default`` is frozen once released."""
+    """Type and range of one of a method's own hyper-parameters; ``default`` is frozen once released.
+
+    A range has its ends ``minimum`` and ``maximum``; ``above`` and ``below`` are no part of it.
+    """
 
     type: OptionKind
     help: str
     default: OptionValue = None
     minimum: float | None = None
+    above: float | None = None
     maximum: float | None = None
+    below: float | None = None
     total: float | None = None  # of a list: what its numbers sum to
+    length: Length | None = None  # of a list
     choices: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_bound_a_side(self) -> "Hyperparameter":
+        for included, left_out in (("minimum", "above"), ("maximum", "below")):
+            if None not in (getattr(self, included), getattr(self, left_out)):
+                raise ValueError(f"give {included} or {left_out}, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _only_lists_have_lengths(self) -> "Hyperparameter":
+        if self.type not in ("floats", "ints") and (self.total, self.length) != (None, None):
+            raise ValueError("total, length: are for lists of numbers, of type floats or ints")
+        return self
+
+    def contains(self, number: float) -> bool:
+        """Whether a number lies in the range."""
+        return (
+            (self.minimum is None or number >= self.minimum)
+            and (self.above is None or number > self.above)
+            and (self.maximum is None or number <= self.maximum)
+            and (self.below is None or number < self.below)
+        )
+
+    @property
+    def interval(self) -> str:
+        """The range as people write it."""
+        low, high = "(-∞", "∞)"
+        if (least := self.minimum if self.above is None else self.above) is not None:
+            low = f"{'[' if self.above is None else '('}{least:g}"
+        if (most := self.maximum if self.below is None else self.below) is not None:
+            high = f"{most:g}{']' if self.below is None else ')'}"
+        return f"{low}, {high}"
+
+
+class Refusal(Strict):
+    """Values that a method cannot take together, each alone in its range; ``pi.0`` is the first number of a list."""
+
+    when: Annotated[dict[str, OptionValue], Field(min_length=1)]
+    because: str
 
 
 class LedgerEntry(Strict):
@@ -114,6 +166,7 @@ class MethodConfig(Strict):
     source: str
     semantics: Annotated[int, Field(ge=1)] = 1
     hyperparameters: dict[str, Hyperparameter] = {}
+    refuse: tuple[Refusal, ...] = ()
     views: dict[Role, Named]
     teacher: TeacherSpec | None = None
     ledger: dict[Slug, dict[NoiseSlug, LedgerEntry]] = {}
@@ -122,6 +175,17 @@ class MethodConfig(Strict):
     def _teacher_needs_no_run(self) -> "MethodConfig":
         if self.teacher is not None and self.teacher.kind == "frozen":
             raise ValueError("teacher: a frozen teacher is asked for in a study, with `rounds`")
+        return self
+
+    @model_validator(mode="after")
+    def _rules_are_about_hyperparameters(self) -> "MethodConfig":
+        named = [(f"{key}.length.of", info.length.of) for key, info in self.hyperparameters.items() if info.length]
+        named += [(f"refuse.{n}.when", key.split(".")[0]) for n, rule in enumerate(self.refuse) for key in rule.when]
+        for where, key in named:
+            if key not in self.hyperparameters:
+                raise ValueError(f"{where}: no hyper-parameter {key!r}; allowed: {', '.join(self.hyperparameters)}")
+            if where.endswith(".of") and self.hyperparameters[key].type != "int":
+                raise ValueError(f"{where}: {key} is no whole number")
         return self
 
 

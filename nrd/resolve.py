@@ -6,9 +6,10 @@ Each function returns a part of :class:`nrd.spec.RunSpec`, or refuses in one lin
 from collections.abc import Mapping
 from pathlib import Path
 
-from nrd.catalogue import NOISE_SLUGS, NOISES, VIEWS
+from nrd.catalogue import NOISE_SLUGS, NOISES, VIEWS, OptionValue
 from nrd.configs import (
     DatasetConfig,
+    Hyperparameter,
     LedgerEntry,
     MethodConfig,
     Named,
@@ -74,28 +75,65 @@ def check_hyperparameters(
     Raises:
         SpecError: one is unknown, missing, of another type or out of its range.
     """
-    declared, ledger = method.hyperparameters, where
-    result = {}
+    declared, origins = method.hyperparameters, origins or {}
+    defaults = {
+        key: typed(info.default, info.type, f"{where}: {method.name}.{key}: default")
+        for key, info in declared.items()
+        if info.default is not None
+    }
+    values = dict(defaults)
     for key, value in given.items():
-        where = (origins or {}).get(key, ledger)
+        place = origins.get(key, where)
         if key not in declared:
-            raise SpecError(f"{where}: {method.name} has no hyper-parameter {key!r}; allowed: {', '.join(declared)}")
-        info = declared[key]
-        value = typed(value, info.type, f"{where}: {method.name}.{key}")
-        for number in value if isinstance(value, list) else [value]:
-            below = info.minimum is not None and number < info.minimum
-            above = info.maximum is not None and number > info.maximum
-            if below or above:
-                raise SpecError(f"{where}: {method.name}.{key}: {number} is outside [{info.minimum}, {info.maximum}]")
-        if info.total is not None and abs(sum(value) - info.total) > 1e-6:
-            raise SpecError(f"{where}: {method.name}.{key}: {value} sums to {sum(value):g}, must sum to {info.total:g}")
-        if info.choices and value not in info.choices:
-            raise SpecError(f"{where}: {method.name}.{key}: {value!r} is not one of {', '.join(info.choices)}")
-        if info.default is None or value != typed(info.default, info.type, f"{where}: default"):
-            result[key] = value
-    if missing := [key for key, info in declared.items() if info.default is None and key not in given]:
-        raise SpecError(f"{ledger}: {method.name} needs a value for {', '.join(missing)}")
-    return result
+            raise SpecError(f"{place}: {method.name} has no hyper-parameter {key!r}; allowed: {', '.join(declared)}")
+        place = f"{place}: {method.name}.{key}"
+        values[key] = typed(value, declared[key].type, place)
+        _check_value(values[key], declared[key], place)
+    if missing := [key for key in declared if key not in values]:
+        raise SpecError(f"{where}: {method.name} needs a value for {', '.join(missing)}")
+    _check_together(method, values, where, origins)
+    return {key: values[key] for key in given if key not in defaults or values[key] != defaults[key]}
+
+
+def _check_value(value: OptionValue, info: Hyperparameter, where: str) -> None:
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, int | float) and not info.contains(number):
+            raise SpecError(f"{where}: {number} is outside {info.interval}")
+    if info.total is not None and abs(sum(value) - info.total) > 1e-6:
+        raise SpecError(f"{where}: {value} sums to {sum(value):g}, must sum to {info.total:g}")
+    if info.choices and value not in info.choices:
+        raise SpecError(f"{where}: {value!r} is not one of {', '.join(info.choices)}")
+
+
+def _check_together(
+    method: MethodConfig, values: Mapping[str, OptionValue], where: str, origins: Mapping[str, str]
+) -> None:
+    """Check what the method's file says about several values: lengths of lists, and what cannot go together."""
+    for key, info in method.hyperparameters.items():
+        if info.length is None:
+            continue
+        number = values[info.length.of] + info.length.plus
+        if len(values[key]) != number:
+            place = origins.get(key, origins.get(info.length.of, where))
+            raise SpecError(
+                f"{place}: {method.name}.{key}: {info.length.of} {values[info.length.of]} needs {number} numbers, "
+                f"got {values[key]}"
+            )
+    for rule in method.refuse:
+        if all(_number_at(values, key) == value for key, value in rule.when.items()):
+            place = next((origins[name] for key in rule.when if (name := key.split(".")[0]) in origins), where)
+            what = ", ".join(f"{key} {value}" for key, value in rule.when.items())
+            raise SpecError(f"{place}: {method.name}: {what}: {rule.because}")
+
+
+def _number_at(values: Mapping[str, OptionValue], key: str) -> OptionValue:
+    """Return a value, or with ``pi.0`` a number of a list; None where it has fewer."""
+    name, _, place = key.partition(".")
+    if not place:
+        return values[name]
+    numbers = values[name]
+    inside = isinstance(numbers, list) and place.isdecimal() and int(place) < len(numbers)
+    return numbers[int(place)] if inside else None
 
 
 def resolve_view(view: Named, dataset: DatasetConfig, where: str) -> ViewSpec:
@@ -166,16 +204,38 @@ def resolve_noise(asked: str | NoiseConfig, dataset: DatasetConfig, where: str) 
         name = label_set.published_name or kind
         return NoiseSpec(slug=slug, definition="human", label_set=name, checksum=label_set.checksum)
     if kind not in NOISE_SLUGS:
-        allowed = ", ".join(["clean", *(f"{k}40" for k in NOISE_SLUGS), *dataset.human])
-        raise SpecError(f"{where}: there is no noise {slug!r} for {dataset.name}; allowed, with any rate: {allowed}")
+        raise SpecError(f"{where}: there is no noise {slug!r} for {dataset.name}; {_allowed(dataset)}")
+    definition = _definition(kind, slug, dataset, where)
+    return NoiseSpec(slug=slug, definition=definition, rate=rate, semantics=NOISES[definition].semantics)
+
+
+def _definition(kind: str, slug: str, dataset: DatasetConfig, where: str) -> str:
+    """Return which definition a kind of noise has on a dataset; it must be made for so many classes."""
+    file = f"params/datasets/{dataset.name}.yaml"
     definition = NOISE_SLUGS[kind] or dataset.asymmetric
     if definition is None:
-        raise SpecError(f"{where}: {dataset.name} defines no asymmetric noise (params/datasets/{dataset.name}.yaml)")
+        raise SpecError(f"{where}: {dataset.name} defines no asymmetric noise ({file})")
+    fitting = _fitting(dataset)
+    if definition in fitting:
+        return definition
     if definition not in NOISES:
-        raise SpecError(
-            f"params/datasets/{dataset.name}.yaml: asymmetric: there is no {definition!r}; allowed: {', '.join(NOISES)}"
-        )
-    return NoiseSpec(slug=slug, definition=definition, rate=rate, semantics=NOISES[definition].semantics)
+        raise SpecError(f"{file}: asymmetric: there is no {definition!r}; allowed: {', '.join(fitting)}")
+    reason = f"{definition} is for {NOISES[definition].num_classes} classes, not {dataset.num_classes}"
+    if not NOISE_SLUGS[kind]:
+        raise SpecError(f"{file}: asymmetric: {reason}; allowed: {', '.join(fitting)}")
+    raise SpecError(f"{where}: {slug!r} is no noise for {dataset.name}: {reason}; {_allowed(dataset)}")
+
+
+def _fitting(dataset: DatasetConfig) -> list[str]:
+    """Return the definitions of noise that a dataset has the classes for."""
+    return [name for name, entry in NOISES.items() if entry.num_classes in (None, dataset.num_classes)]
+
+
+def _allowed(dataset: DatasetConfig) -> str:
+    """Return the noises that a study can ask for on a dataset, as a message ends."""
+    fitting = _fitting(dataset)
+    kinds = [kind for kind, definition in NOISE_SLUGS.items() if (definition or dataset.asymmetric) in fitting]
+    return f"allowed, with any rate: {', '.join(['clean', *(f'{kind}40' for kind in kinds), *dataset.human])}"
 
 
 def resolve_network(settings: Settings, where: str) -> NetworkSpec:
@@ -203,11 +263,13 @@ def _check_stages(stages: dict[str, list[int] | None], where: str) -> None:
         raise SpecError(f"{where}.settings.network: {' and '.join(stages)} need one entry per stage each")
 
 
-def resolve_optimization(settings: Settings, entry: LedgerEntry, method: MethodConfig, where: str) -> OptimizationSpec:
+def resolve_optimization(
+    settings: Settings, dataset: DatasetConfig, entry: LedgerEntry, method: MethodConfig, where: str
+) -> OptimizationSpec:
     """Return the optimiser's settings: the study's, and where it is silent those of the method's ledger.
 
     Raises:
-        SpecError: neither gives a value, or one is out of its range.
+        SpecError: neither gives a value, one is out of its range, or the training images do not fill a batch.
     """
     content = {}
     for key in ("epochs", "batch_size", "learning_rate", "weight_decay", "momentum", "nesterov", "schedule"):
@@ -221,4 +283,10 @@ def resolve_optimization(settings: Settings, entry: LedgerEntry, method: MethodC
             raise SpecError(
                 f"{where}: settings.{key}: is required (neither the study nor {method.name}'s ledger has it)"
             )
+    left = dataset.train_size - round((settings.validation or 0) * dataset.train_size)
+    if content["batch_size"] > left:
+        raise SpecError(
+            f"{where}: settings.batch_size: {content['batch_size']} is more than the {left} training images of "
+            f"{dataset.name}"
+        )
     return parse(OptimizationSpec, content, Path(f"{where}.settings"))

@@ -264,7 +264,7 @@ class Project:
             "noise": noise,
             "method": method_spec,
             "network": resolve_network(settings, where),
-            "optimization": resolve_optimization(settings, entry, method, where),
+            "optimization": resolve_optimization(settings, dataset, entry, method, where),
             "seed": 0,
             "semantics": LOOP_SEMANTICS,
         }

@@ -158,6 +158,10 @@ REFUSALS = [
     (lambda c: c["settings"].update(lr=0.1), "demo.yaml: settings.lr: unknown key; allowed: network"),
     (lambda c: c["settings"].update(epochs="many"), "demo.yaml: settings.epochs: .*integer.*'many'"),
     (lambda c: c["settings"].update(epochs=0), "demo.yaml: settings.epochs: .*greater than or equal to 1"),
+    (
+        lambda c: c["settings"].update(batch_size=1039),
+        "demo.yaml: grid.0: settings.batch_size: 1039 is more than the 1038 training images of digits",
+    ),
     (lambda c: c["settings"].pop("epochs"), "demo.yaml: grid.0: settings.epochs: is required"),
     (lambda c: c["settings"].update(network="vgg"), "settings.network: there is no network 'vgg'; allowed: preact"),
     (
@@ -176,6 +180,15 @@ REFUSALS = [
     (lambda c: c["grid"][0].update(noises=["sym130"]), "grid.0.noises.0: 'sym130': a noise rate is at most 100 %"),
     (lambda c: c["grid"][0].update(noises=[{"kind": "sym", "rate": 1.3}]), "less than or equal to 1"),
     (lambda c: c["grid"][0].update(noises=["asym40"]), "digits defines no asymmetric noise"),
+    (
+        lambda c: c["grid"][0].update(datasets=["cifar100"], noises=["asymi40"]),
+        "noises.0: 'asymi40' is no noise for cifar100: asymmetric-cifar10-independent is for 10 classes, not 100; "
+        "allowed, with any rate: clean, sym40, symx40, asym40, asymb40, pair40, idn40, noisyfine$",
+    ),
+    (
+        lambda c: c["grid"][0].update(datasets=["cifar10"], noises=[{"kind": "asymb", "rate": 0.2}]),
+        "grid.0.noises.0: 'asymb20' is no noise for cifar10: asymmetric-cifar100-block5 is for 100 classes",
+    ),
     (lambda c: c["grid"][0].update(seeds=[]), "grid.0.seeds: .*at least 1"),
     (lambda c: c["grid"][0].update(seeds=[1, 1]), "seeds names something twice"),
     (lambda c: c["grid"][0].update(seeds=[-1]), "grid.0.seeds.0: .*greater than or equal to 0"),
@@ -207,6 +220,13 @@ def test_refusals_name_file_key_and_what_is_allowed(project, change, expected):
     rewrite(project.layout.params / "studies" / "demo.yaml", change)
     with pytest.raises(SpecError, match=expected):
         Project(project.layout.root).study("demo")
+
+
+def test_a_datasets_asymmetric_noise_must_fit_its_classes(project):
+    path = project.layout.params / "datasets" / "cifar100.yaml"
+    rewrite(path, lambda c: c.update(asymmetric="asymmetric-cifar10-sequential"))
+    with pytest.raises(SpecError, match=r"datasets/cifar100.yaml: asymmetric: .* is for 10 classes, not 100; allowed"):
+        Project(project.layout.root).study("short")
 
 
 def test_a_method_without_settings_for_a_noise_is_refused(project):
@@ -274,6 +294,7 @@ def test_the_catalogues_networks_and_noises_are_those_of_the_code():
     from nrd.models import MODELS, create_model
 
     assert set(NOISES) - {"human"} == set(DEFINITIONS)
+    assert all(NOISES[name].num_classes == definition.num_classes for name, definition in DEFINITIONS.items())
     assert set(filter(None, NOISE_SLUGS.values())) <= set(NOISES)
     assert set(NETWORKS) == set(MODELS)
     for name, entry in NETWORKS.items():
