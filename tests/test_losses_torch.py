@@ -171,6 +171,8 @@ LOGITS, LABELS = torch.zeros(N, K), torch.zeros(N, dtype=torch.long)
         (lambda: JensenShannon(0), r"pi1 must lie in \(0, 1\)"),
         (lambda: GeneralizedJensenShannon(1.0), r"pi1 must lie in \(0, 1\)"),
         (lambda: GeneralizedJensenShannon(0.3, num_views=0), "num_views must be at least 1"),
+        (lambda: GeneralizedJensenShannon(0.3, num_views=2.5), "num_views must be at least 1 and whole, got 2.5"),
+        (lambda: GeneralizedJensenShannon(0.3, num_views=None), "num_views must be at least 1 and whole, got None"),
         (lambda: NRDLoss((0.5, 0.5)), "label, student, teacher"),
         (lambda: NRDLoss((0.2, 0.6, 0.3)), "pi must be non-negative and sum to 1"),
         (lambda: NRDLoss((-0.2, 0.6, 0.6)), "pi must be non-negative and sum to 1"),
@@ -191,6 +193,61 @@ LOGITS, LABELS = torch.zeros(N, K), torch.zeros(N, dtype=torch.long)
 def test_wrong_settings_say_what_was_expected(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: NRDLoss(pi=0.3), r"pi must be a list of numbers \(label, student ..., teacher\), got float 0.3"),
+        (lambda: NRDLoss(pi=None), "pi must be a list .*, got None"),
+        (lambda: NRDLoss(pi="0.2"), "pi must be a list .*, got str '0.2'"),
+        (lambda: NRDLoss(pi=(0.2, "a", 0.2)), r"pi\[1\] must be a number, got str 'a'"),
+        (lambda: JensenShannon(None), "pi1 must be a number, got None"),
+        (lambda: JensenShannon([0.3, 0.7]), "pi1 must be a number, got list of length 2"),
+        (lambda: Bootstrapping("0.5"), "beta must be a number, got str '0.5'"),
+        (lambda: GeneralizedCrossEntropy(True), "q must be a number, got bool True"),
+        (lambda: SymmetricCrossEntropy(None, 1), "alpha must be a number, got None"),
+        (lambda: js_divergence([LOGITS + 0.2], 1.0), "weights must be a list of numbers, got float 1.0"),
+        (lambda: js_divergence(None, [1.0]), r"distributions must be .* \(N, K\) or a list of them, got None"),
+        (lambda: js_divergence([[0.2]], [1.0]), r"distributions\[0\] must be a torch.Tensor .*, got list of length 1"),
+    ],
+)
+def test_wrong_types_of_settings_say_what_was_expected(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    for number in (np.float32(0.25), np.float64(0.25), torch.tensor(0.25), np.array(0.25)):
+        assert JensenShannon(number).pi1 == 0.25
+    for numbers in ([0.25, 0.5, 0.25], np.array([0.25, 0.5, 0.25]), torch.tensor([0.25, 0.5, 0.25])):
+        assert NRDLoss(numbers).pi == (0.25, 0.5, 0.25)
+    assert GeneralizedJensenShannon(num_views=np.int64(3)).num_views == 3
+    stacked = torch.full((2, 3, 4), 0.25)
+    assert js_divergence(stacked, [0.5, 0.5]).item() == js_divergence(list(stacked), [0.5, 0.5]).item() == 0
+
+
+WRONG_TYPES = [[[0.0] * K] * N, np.zeros((N, K)), None, "logits", 3]
+
+
+@every_loss
+def test_anything_but_tensors_is_refused_with_what_was_expected(case):
+    for wrong in WRONG_TYPES:
+        with pytest.raises(TypeError, match=r"logits.* must be a torch.Tensor of shape \(N, K\).*, got "):
+            case.call(case.make(), [wrong] * case.views, LABELS)
+        for view in range(case.views):
+            views = [wrong if index == view else LOGITS for index in range(case.views)]
+            with pytest.raises(TypeError, match=r"logits.* must be a torch.Tensor of shape \(N, K\).*, got "):
+                case.call(case.make(), views, LABELS)
+    target = r"target must be a torch.Tensor of shape \(6,\), integer class indices, or \(6, 5\), probabilities, got "
+    for wrong, got in (
+        (LABELS.tolist(), "list of length 6"),
+        (LABELS.numpy(), r"numpy.ndarray of shape \(6,\)"),
+        (None, "None"),
+        (2, "int 2"),
+    ):
+        with pytest.raises(TypeError, match=target + got):
+            case.call(case.make(validate=False), [LOGITS] * case.views, wrong)
 
 
 WRONG_SHAPES = [

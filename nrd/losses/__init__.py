@@ -7,7 +7,7 @@ logits) whatever autocast says. Only torch is imported.
 ==============================  =================================================  =============================
 loss                            call                                               source
 ==============================  =================================================  =============================
-``CrossEntropy``                ``loss(logits, target)``
+``CrossEntropy``                ``loss(logits, target)``                           Bishop, 2006
 ``Bootstrapping``               ``loss(logits, target)``                           Reed et al., 2015
 ``LabelSmoothing``              ``loss(logits, target)``                           Szegedy et al., 2016
 ``SymmetricCrossEntropy``       ``loss(logits, target)``                           Wang et al., 2019

@@ -1,7 +1,9 @@
 """What the losses share: precision, targets, checks and reductions."""
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 import torch
@@ -55,12 +57,36 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
+def check_tensor(value: Tensor, name: str, shape: str = "(N, K)") -> None:
+    """Raise TypeError unless the value is a tensor; ``shape`` says in the message what was expected."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor of shape {shape}, got {describe(value)}")
+
+
+def describe(value: object) -> str:
+    """Return what a message says about a value of the wrong type: its type, with its shape, length or value.
+
+    >>> describe([1, 2]), describe(None), describe(0.3), describe(torch.zeros(2, 3))
+    ('list of length 2', 'None', 'float 0.3', 'torch.Tensor of shape (2, 3)')
+    """
+    kind = type(value)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+    if isinstance(shape := getattr(value, "shape", None), tuple):
+        return f"{name} of shape {tuple(shape)}"
+    if isinstance(value, list | tuple | dict | set):
+        return f"{name} of length {len(value)}"
+    text = repr(value)
+    return "None" if value is None else f"{name} {text}" if len(text) <= 40 else name
+
+
 def upcast(logits: Tensor, name: str = "logits") -> Tensor:
     """Return logits (N, K) in float32, or in float64 where they are float64.
 
     Raises:
+        TypeError: if they are no tensor.
         ValueError: if they are not a floating-point matrix with at least two columns.
     """
+    check_tensor(logits, name)
     if logits.ndim != 2 or logits.shape[1] < 2:
         raise ValueError(f"{name} must have shape (N, K) with K >= 2 classes, got {tuple(logits.shape)}")
     if not logits.is_floating_point():
@@ -77,9 +103,11 @@ def label_distribution(target: Tensor, like: Tensor, *, validate: bool) -> Tenso
         validate: check that indices lie in [0, K), or that rows are non-negative and sum to 1.
 
     Raises:
+        TypeError: if it is no tensor.
         ValueError: for another shape or dtype and, if ``validate``, for such values.
     """
     samples, classes = like.shape
+    check_tensor(target, "target", f"({samples},), integer class indices, or ({samples}, {classes}), probabilities")
     integer = not (target.is_floating_point() or target.is_complex() or target.dtype == torch.bool)
     if integer and target.shape == (samples,):
         if validate and values_can_be_checked(target):
@@ -120,18 +148,54 @@ def check_probabilities(matrix: Tensor, name: str) -> None:
         )
 
 
+def as_number(value: float, name: str) -> float:
+    """Return a number as a float.
+
+    Raises:
+        TypeError: it is none.
+    """
+    # Numbers of NumPy and tensors without a dimension are welcome.
+    if isinstance(value, bool) or not (isinstance(value, Real) or getattr(value, "ndim", None) == 0):
+        raise TypeError(f"{name} must be a number, got {describe(value)}")
+    return float(value)
+
+
+def as_numbers(values: Sequence[float], name: str, what: str = "numbers") -> tuple[float, ...]:
+    """Return a list of numbers as floats; ``what`` says in the message which.
+
+    Raises:
+        TypeError: it is none, or holds something else.
+    """
+    listed = isinstance(values, Sequence) and not isinstance(values, str)
+    if not listed and getattr(values, "ndim", None) != 1:
+        raise TypeError(f"{name} must be a list of {what}, got {describe(values)}")
+    return tuple(as_number(value, f"{name}[{index}]") for index, value in enumerate(values))
+
+
+def as_count(value: int, name: str) -> int:
+    """Return a whole number of at least 1 as an int.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be at least 1 and whole, got {value!r}")
+    return int(value)
+
+
 def check_fraction(name: str, value: float, *, low_open: bool = False, high_open: bool = False) -> float:
     """Return the value as a float if it lies between 0 and 1, ends included unless said otherwise."""
+    value = as_number(value, name)
     above = value > 0 if low_open else value >= 0
     below = value < 1 if high_open else value <= 1
     if not (above and below):
         interval = f"{'(' if low_open else '['}0, 1{')' if high_open else ']'}"
         raise ValueError(f"{name} must lie in {interval}, got {value}")
-    return float(value)
+    return value
 
 
 def check_coefficients(**coefficients: float) -> None:
     """Raise ValueError unless every coefficient is finite and non-negative, and at least one positive."""
-    values = coefficients.values()
+    values = [as_number(value, name) for name, value in coefficients.items()]
     if not all(0 <= value < math.inf for value in values) or max(values) == 0:
         raise ValueError(f"{' and '.join(coefficients)} must be finite, >= 0 and not all 0, got {coefficients}")

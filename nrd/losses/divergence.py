@@ -10,9 +10,13 @@ from torch import Tensor
 from nrd.losses.base import (
     Loss,
     Reduction,
+    as_count,
+    as_numbers,
     check_fraction,
     check_probabilities,
     check_reduction,
+    check_tensor,
+    describe,
     label_distribution,
     reduce,
     upcast,
@@ -53,6 +57,7 @@ def js_divergence(
         A scalar or, with ``reduction="none"``, shape (N,).
 
     Raises:
+        TypeError: for anything but tensors and numbers.
         ValueError: for unequal shapes, weights of another number or that do not sum to 1, an unknown ``kl_weights`` or
             ``reduction`` and, if ``validate``, for rows that are no distributions.
 
@@ -64,8 +69,10 @@ def js_divergence(
     """
     check_reduction(reduction)
     _check_kl_weights(kl_weights)
-    weights = tuple(float(weight) for weight in weights)
+    weights = as_numbers(weights, "weights")
     _check_weights(weights)
+    stacked = isinstance(distributions, Tensor) and distributions.ndim == 3
+    distributions = _views(list(distributions) if stacked else distributions, "distributions")
     if len(distributions) != len(weights):
         raise ValueError(f"expected one weight per distribution, got {len(distributions)} and {len(weights)}")
     with without_autocast(distributions[0]):
@@ -117,9 +124,11 @@ class JensenShannon(Loss):
             target: class indices (N,), or a probability matrix (N, K).
 
         Raises:
+            TypeError: for anything but tensors.
             ValueError: for a wrong shape or dtype and, if ``validate``, for indices out of range or rows that are no
                 distributions.
         """
+        check_tensor(logits, "logits")
         with without_autocast(logits):
             p = upcast(logits).softmax(-1)
             y = label_distribution(target, p, validate=self.validate)
@@ -162,9 +171,7 @@ class GeneralizedJensenShannon(Loss):
     ) -> None:
         super().__init__(reduction=reduction, validate=validate)
         self.pi1 = check_fraction("pi1", pi1, low_open=True, high_open=True)
-        if num_views < 1:
-            raise ValueError(f"num_views must be at least 1, got {num_views}")
-        self.num_views = int(num_views)
+        self.num_views = as_count(num_views, "num_views")
         self.scale = scale
         self._weights = (self.pi1, *[(1 - self.pi1) / self.num_views] * self.num_views)
         self._z = _z(self.pi1) if scale else 1.0
@@ -181,6 +188,7 @@ class GeneralizedJensenShannon(Loss):
             target: class indices (N,), or a probability matrix (N, K).
 
         Raises:
+            TypeError: for anything but tensors.
             ValueError: for another number of views, a wrong shape or dtype and, if ``validate``, for indices out of
                 range or rows that are no distributions.
         """
@@ -238,7 +246,7 @@ class NRDLoss(Loss):
         validate: bool = True,
     ) -> None:
         super().__init__(reduction=reduction, validate=validate)
-        self.pi = tuple(float(weight) for weight in pi)
+        self.pi = as_numbers(pi, "pi", "numbers (label, student ..., teacher)")
         self.scale = scale
         self.kl_weights = kl_weights
         self.stop_gradient = stop_gradient
@@ -280,6 +288,7 @@ class NRDLoss(Loss):
             target: class indices (N,), or a probability matrix (N, K).
 
         Raises:
+            TypeError: for anything but tensors.
             ValueError: for another number of student views, a wrong shape or dtype and, if ``validate``, for indices
                 out of range or rows that are no distributions.
         """
@@ -324,7 +333,11 @@ def _z(pi1: float) -> float:
 
 def _views(logits: Tensor | Sequence[Tensor], name: str, number: int | None = None) -> list[Tensor]:
     """Return one matrix or several as a list of the expected length."""
+    if not isinstance(logits, Tensor | list | tuple):
+        raise TypeError(f"{name} must be a torch.Tensor of shape (N, K) or a list of them, got {describe(logits)}")
     views = [logits] if isinstance(logits, Tensor) else list(logits)
+    for index, view in enumerate(views):
+        check_tensor(view, f"{name}[{index}]")
     if not views or (number is not None and len(views) != number):
         expected = "at least one view" if number is None else f"{number} view(s)"
         raise ValueError(f"{name} must hold {expected}, got {len(views)}")

@@ -15,6 +15,7 @@ from nrd.losses.base import (
     Reduction,
     check_coefficients,
     check_fraction,
+    check_tensor,
     label_distribution,
     reduce,
     upcast,
@@ -36,9 +37,11 @@ class LabelLoss(Loss):
             target: class indices (N,), or a probability matrix (N, K).
 
         Raises:
+            TypeError: for anything but tensors.
             ValueError: for a wrong shape or dtype and, if ``validate``, for indices out of range or rows that are no
                 distributions.
         """
+        check_tensor(logits, "logits")
         with without_autocast(logits):
             log_p = upcast(logits).log_softmax(-1)
             y = label_distribution(target, log_p, validate=self.validate)
@@ -52,6 +55,9 @@ class LabelLoss(Loss):
 
 class CrossEntropy(LabelLoss):
     """Cross-entropy: CE = −Σ_k y_k ln p_k.
+
+    Source: C. Bishop, "Pattern Recognition and Machine Learning", Springer, 2006, section 4.3.4: the negative logarithm
+    of a multiclass logistic model's likelihood. The baseline "CE" of all papers on noisy labels.
 
     Args:
         reduction: ``"mean"``, ``"none"`` or ``"sum"``.
