@@ -303,7 +303,12 @@ def test_frozen_labels(noise, rate, seed, sha256):
         ([-1, 3], "pair", 0.4, 10, r"labels must lie in \[0, 10\), found -1 to 3"),
         ([0.5, 1.0], "pair", 0.4, 10, "1-D array of integers, not float64"),
         ([[0, 1]], "pair", 0.4, 10, r"1-D array of integers, not int64 of shape \(1, 2\)"),
-        ([0, 0], "pair", 0.4, 1, "num_classes must be at least 2, not 1"),
+        ([0, 0], "pair", 0.4, 1, "num_classes must be a whole number and at least 2, not 1"),
+        ([0, 1], "pair", 0.4, 2.5, "num_classes must be a whole number and at least 2, not 2.5"),
+        ([0, 1], "pair", 0.4, None, "num_classes must be a whole number and at least 2, not None"),
+        ([0, 1], "pair", None, 10, r"noise rate must lie in \[0, 1\], not None"),
+        ([0, 1], "pair", "0.4", 10, r"noise rate must lie in \[0, 1\], not '0.4'"),
+        ([0, 1], "human", 0.4, 10, "unknown noise 'human'; known: none, .*nrd.data.human_labels.load_cifar_n"),
         ([0, 1], "none", 0.4, 10, "noise 'none' has rate 0, not 0.4"),
         ([0, 1], "asymmetric-cifar10-sequential", 0.4, 100, "is defined for 10 classes, not 100"),
         ([0, 1], "asymmetric-cifar10-independent", 0.4, 5, "is defined for 10 classes, not 5"),
@@ -315,6 +320,17 @@ def test_errors(labels, noise, rate, classes, message):
     with pytest.raises(ValueError, match=message) as error:
         corrupt(labels, noise, rate, classes, 0)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("seed", [None, -1, 2**32, 1.5, "1", True, [1, 2]])
+def test_a_seed_that_would_not_give_the_same_labels_again_is_refused(seed):
+    with pytest.raises(ValueError, match=r"seed must be a whole number in \[0, 2\*\*32\), not "):
+        corrupt([0, 1, 2], "symmetric", 0.4, 3, seed)
+
+
+def test_a_seed_may_be_numpys():
+    expected = corrupt([0, 1, 2] * 9, "symmetric", 0.4, 3, 2**32 - 1).labels
+    assert np.array_equal(corrupt([0, 1, 2] * 9, "symmetric", 0.4, 3, np.uint32(2**32 - 1)).labels, expected)
 
 
 def test_needs_no_torch():

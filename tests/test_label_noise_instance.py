@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy import special, stats
 
 from nrd.label_noise import corrupt
@@ -86,10 +87,13 @@ def test_the_image_decides_which_class_it_is_mistaken_for():
     ("images", "message"),
     [
         (None, "needs the images"),
-        (random_images(3).astype(np.float32), "expected 3 uint8 images, not 3 of float32"),
-        (random_images(2), "expected 3 uint8 images, not 2 of uint8"),
+        (random_images(3).astype(np.float32), r"uint8 array of shape \(3, C, H, W\), not float32 of shape \(3, "),
+        (random_images(2), r"expected 3 images as a uint8 array of shape .*, not uint8 of shape \(2, "),
+        (np.zeros(3, np.uint8), r"\(3, C, H, W\), not uint8 of shape \(3,\)"),
+        (list(random_images(3)), r"expected 3 images as a uint8 array of shape \(3, C, H, W\), not a list"),
+        (torch.zeros(3, 1, 2, 2, dtype=torch.uint8), "uint8 array of shape .*, not a torch.Tensor"),
     ],
 )
 def test_errors(images, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         corrupt([0, 1, 2], "instance-dependent", 0.4, 3, 0, images=images)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -54,12 +55,15 @@ class CorruptedLabels:
     transition_matrix: NDArray[np.float64]
 
 
+HUMAN = "labels that people gave are read from their publishers' files by nrd.data.human_labels.load_cifar_n"
+
+
 def _checked_labels(labels: ArrayLike, num_classes: int) -> NDArray[np.int64]:
     array = np.asarray(labels)
     if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
         raise ValueError(f"labels must be a 1-D array of integers, not {array.dtype} of shape {array.shape}")
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, not {num_classes}")
+    if not _is_whole(num_classes) or num_classes < 2:
+        raise ValueError(f"num_classes must be a whole number and at least 2, not {num_classes!r}")
     if array.size and not (array.min() >= 0 and array.max() < num_classes):
         raise ValueError(f"labels must lie in [0, {num_classes}), found {array.min()} to {array.max()}")
     return array.astype(np.int64)
@@ -67,15 +71,38 @@ def _checked_labels(labels: ArrayLike, num_classes: int) -> NDArray[np.int64]:
 
 def _checked_definition(noise: str, rate: float, num_classes: int) -> NoiseDefinition:
     if noise not in NOISES:
-        raise ValueError(f"unknown noise {noise!r}; known: {', '.join(NOISES)}")
-    if not 0 <= rate <= 1:  # also refuses NaN
-        raise ValueError(f"noise rate must lie in [0, 1], not {rate}")
+        raise ValueError(f"unknown noise {noise!r}; known: {', '.join(NOISES)}; {HUMAN}")
+    if not (isinstance(rate, Real) and 0 <= rate <= 1):  # also refuses NaN
+        raise ValueError(f"noise rate must lie in [0, 1], not {rate!r}")
     if noise == "none" and rate != 0:
         raise ValueError(f"noise 'none' has rate 0, not {rate}")
     definition = NOISES[noise]
     if definition.num_classes not in (None, num_classes):
         raise ValueError(f"noise {noise!r} is defined for {definition.num_classes} classes, not {num_classes}")
     return definition
+
+
+def _checked_seed(seed: int) -> int:
+    """Return a seed that gives the same labels again: None would be another one each time."""
+    if not _is_whole(seed) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be a whole number in [0, 2**32), not {seed!r}")
+    return int(seed)
+
+
+def _checked_images(images: NDArray[np.uint8] | None, noise: str, count: int) -> NDArray[np.uint8]:
+    expected = f"{count} images as a uint8 array of shape ({count}, C, H, W)"
+    if images is None:
+        raise ValueError(f"noise {noise!r} needs the images: {expected}")
+    if not isinstance(images, np.ndarray):
+        kind = f"{type(images).__module__}.{type(images).__name__}".removeprefix("builtins.")
+        raise TypeError(f"expected {expected}, not a {kind}")
+    if images.dtype != np.uint8 or images.ndim < 2 or len(images) != count:
+        raise ValueError(f"expected {expected}, not {images.dtype} of shape {images.shape}")
+    return images
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def corrupt(
@@ -104,8 +131,9 @@ def corrupt(
         The new labels with their measured rate and transition matrix; ``labels`` itself is left alone.
 
     Raises:
-        ValueError: for an unknown name, a rate or labels out of range, a number of classes that the definition is
+        ValueError: for an unknown name, a rate, seed or labels out of range, a number of classes that the definition is
             not made for, or images missing, not uint8 or not as many as the labels.
+        TypeError: for images that are no array.
 
     >>> noisy = corrupt([0, 1, 2] * 100, "pair", 0.45, num_classes=3, seed=0)
     >>> noisy.transition_matrix.round(2)
@@ -115,12 +143,8 @@ def corrupt(
     """
     definition = _checked_definition(noise, rate, num_classes)
     true = _checked_labels(labels, num_classes)
-    arguments = [true, rate, num_classes, np.random.RandomState(seed)]
+    arguments = [true, rate, num_classes, np.random.RandomState(_checked_seed(seed))]
     if definition.needs_images:
-        if images is None:
-            raise ValueError(f"noise {noise!r} needs the images")
-        if images.dtype != np.uint8 or len(images) != len(true):
-            raise ValueError(f"expected {len(true)} uint8 images, not {len(images)} of {images.dtype}")
-        arguments.append(images)
+        arguments.append(_checked_images(images, noise, len(true)))
     noisy = definition.draw(*arguments)
     return CorruptedLabels(noisy, actual_rate(true, noisy), transition_matrix(true, noisy, num_classes))
