@@ -1,5 +1,7 @@
 """A tenth method is one Python file and one YAML file: nothing else is edited, and it trains through the command."""
 
+import re
+
 import pytest
 import yaml
 
@@ -68,6 +70,25 @@ def test_a_tenth_method_takes_one_python_and_one_yaml_file(project, nrd):
     nrd("train", "--study", "mine", "--device", "cpu")
     assert 0 < evaluate_run(name, fresh.layout)["test_accuracy_last"] < 1
     assert "largest_kept" in (fresh.layout.run(name) / "history.csv").read_text().splitlines()[0]
+
+
+def test_the_readmes_method_trains(project, nrd, repository):
+    """What the README prints, put where it says, and one epoch on digits."""
+    root = project.layout.root
+    readme = (repository / "README.md").read_text()
+    section = readme.split("## Add a method")[1].split("\n## ")[0]
+    for text in re.findall(r"^```(?:python|yaml)\n(.*?)^```$", section, re.DOTALL | re.MULTILINE):
+        (root / text.splitlines()[0].removeprefix("# ")).write_text(text)
+    study = yaml.safe_load((root / "params" / "studies" / "tiny.yaml").read_text())
+    study["name"], study["grid"][0]["methods"], study["grid"][0]["seeds"] = "own", ["mine"], [1]
+    study["settings"]["epochs"] = 1
+    (root / "params" / "studies" / "own.yaml").write_text(yaml.safe_dump(study))
+    fresh = Project(root)
+    ((name, spec),) = fresh.study("own").specs.items()
+    assert spec.method.hyperparameters == {"q": 0.5} and spec.optimization.learning_rate == 0.05
+    prepare_run(fresh, spec)
+    nrd("train", "--study", "own", "--device", "cpu", "--no-track")
+    assert 0 < evaluate_run(name, fresh.layout)["test_accuracy_last"] < 1
 
 
 def test_a_methods_file_that_cannot_be_used_is_refused_in_one_line(project):

@@ -157,9 +157,26 @@ def test_the_saved_model_makes_the_saved_predictions(tiny_project):
 
 
 def test_validation_part_is_stratified_noisy_and_left_out_of_training(tiny_project):
-    predictions = read_predictions(tiny_project.layout.run(tiny(tiny_project).name))
-    assert len(predictions["train_true"]) == 1297 - round(0.2 * 1297)
+    from nrd.data.labels import read_labels
+
+    spec = tiny(tiny_project)
+    labels = read_labels(spec, tiny_project.layout.labels(spec.labels_name))
+    predictions = read_predictions(tiny_project.layout.run(spec.name))
+    left, held_out = len(predictions["train_true"]), round(0.2 * 1297)
+    assert left == 1297 - held_out
+    for key, every, kept in (
+        ("true", labels.true, predictions["train_true"]),
+        ("given", labels.given, predictions["train_given"]),
+    ):
+        counts = np.bincount(every, minlength=10)
+        taken = counts - np.bincount(kept, minlength=10)
+        assert taken.sum() == held_out and (taken > 0).all()
+        # Exact by true class; a given label's share differs by chance, here by less than three standard deviations.
+        allowed = 1 if key == "true" else 3 * np.sqrt(counts * 0.2 * 0.8)
+        assert (abs(taken - 0.2 * counts) < allowed).all(), key
     assert 0.3 < np.mean(predictions["train_true"] != predictions["train_given"]) < 0.42
+    wrong = (labels.true != labels.given).sum() - (predictions["train_true"] != predictions["train_given"]).sum()
+    assert 0.3 < wrong / held_out < 0.42, "the validation part is as noisy"
 
 
 def test_a_lost_loss_ends_the_run_with_epoch_step_and_method(project):
