@@ -119,7 +119,7 @@ def test_snakemakes_own_report_has_the_results(finished, tmp_path):
     text = (tmp_path / "report.html").read_text()
     for file in ("index.html", "accuracy.csv", "curves.svg", "memorisation.svg", "architecture.svg"):
         assert f"results/reports/tiny/{file}" in text, file
-    assert "Mislabeled training images that the network predicts" in text  # a caption
+    assert "Training images by what the network predicts" in text  # a caption
 
 
 def test_nothing_is_done_twice(finished):

@@ -110,12 +110,14 @@ def curves(context: Context) -> Section | None:
 
 
 def memorisation(context: Context) -> Section | None:
-    """What becomes of mislabeled training images."""
+    """What becomes of training images."""
     text = (
-        "Mislabeled training images that the network predicts as their given, wrong label (memorised) "
-        "or as their true label (resisted). Lines: mean over seeds; bands: smallest to largest."
+        "Training images by what the network predicts of them while it is trained on them (training views). Mislabeled "
+        "ones: their true label (resisted), the given, wrong one (memorised), or another class; clean ones: their "
+        "label, or another class. "
+        "Each of the two groups adds up to 100 %. Lines: mean over seeds; bands: smallest to largest."
     )
-    return _figure(context, "memorisation", "Memorisation of wrong labels", text, "curves.csv")
+    return _figure(context, "memorisation", "Memorisation of training labels", text, "curves.csv")
 
 
 def _figure(context: Context, stem: str, title: str, text: str, data: str) -> Section | None:
