@@ -100,6 +100,70 @@ def test_every_declared_file_is_there_and_every_section(built):
     assert "missing here" not in page
 
 
+def test_tables_that_a_study_has_no_cells_of_are_there_with_the_published_numbers(built):
+    project, _, folder = built
+    page = (folder / "index.html").read_text()
+    published = page[page.index('<section id="published">') :].split("</section>")[0]
+    params = project.layout.params / "published"
+    for file, key in (("table2_synthetic_noise.csv", "test_accuracy"), ("table4_clean.csv", "cifar10")):
+        with (params / file).open() as lines:
+            rows = list(csv.DictReader(line for line in lines if line[0] != "#"))
+        assert rows and all(f"<td>{float(row[key]):.2f}</td>" in published for row in rows)
+    assert "None of their 116 cells is in this study." in published
+    assert '<section id="webvision">' in page and "Inception-ResNet-V2" in page
+    absent = page[page.index('<section id="absent">') :].split("</section>")[0]
+    for title in (
+        "Differences to the published numbers",
+        "Gains named in the paper",
+        "What matters by how many points",
+    ):
+        assert title in absent
+
+
+def test_cells_that_a_study_has_stand_below_the_published_ones(tmp_path):
+    config = figure_study("some")
+    config["grid"] = [{**config["grid"][0], "datasets": ["cifar10"]}, *config["grid"][3:4]]
+    project = make_project(tmp_path, config)
+    study = project.study("some")
+    for run in study.compared.runs:
+        if run.spec.method.name == "nrd":
+            finish_run(project.layout, run.spec, 150 + run.spec.seed)
+    folder = build(study, project.layout, PARTS)
+    table = (
+        pd.read_csv(folder / "published.csv", keep_default_na=False)
+        .set_index(["dataset", "noise", "method"])
+        .sort_index()
+    )
+    own = table.loc["cifar10", "sym40"]
+    assert (own.loc["NRD", "state"], float(own.loc["NRD", "mean_percent"])) == ("", 75.75)
+    assert own.loc["CE", "state"] == "not run yet"
+    assert (table["state"] == "not in this study").sum() == len(table) - 2 == 114
+    page = (folder / "index.html").read_text()
+    published = page[page.index('<section id="published">') :].split("</section>")[0]
+    assert '<td>94.65<span class="under">75.75 ± 0.35</span></td>' in published
+    assert (
+        "| NRD |" in (folder / "published.md").read_text()
+        and "94.65 (75.75 ± 0.35)" in (folder / "published.md").read_text()
+    )
+    for figure in ("memorised", "dynamics", "calibration"):
+        assert f"no block of this study has the figure “{figure}”." in page
+
+
+def test_a_section_whose_file_is_gone_is_named(built, tmp_path):
+    shutil.copytree(built[0].layout.root, tmp_path / "copy")
+    project = Project(tmp_path / "copy")
+    study, layout = project.study("figured"), project.layout
+    folder = build(study, layout, ("figures", "page"))
+    assert "missing" not in (folder / "index.html").read_text().split('id="absent"')[1].split("</section>")[0]
+    for name in ("reliability.csv", "figure5.svg"):
+        (folder / name).unlink()
+    page = (build(study, layout, ("page",)) / "index.html").read_text()
+    assert 'id="reliability"' not in page and 'id="figure5"' not in page
+    absent = page.split('id="absent"')[1].split("</section>")[0]
+    assert "reliability.csv is missing; <code>nrd report figured --part figures</code> writes it." in absent
+    assert "figure5.svg is missing; <code>nrd report figured --part paper-figures</code> writes it." in absent
+
+
 def test_table_1_is_counted_one_image_at_a_time(built):
     project, answers, folder = built
     table = pd.read_csv(folder / "table1.csv")
@@ -259,7 +323,7 @@ def test_what_is_missing_or_damaged_is_named_and_the_rest_is_shown(built, tmp_pa
     page = (build(study, layout, PARTS) / "index.html").read_text()
     for path in (one, other):
         assert path.name in page and path.parent.name in page
-    assert "is damaged" in page and "there is no such file; `nrd analyse" in page
+    assert "is damaged" in page and "there is no such file; <code>nrd analyse" in page
     for section in ("table1", "figure1", "figure2a", "figure2b", "table6", "figure4", "figure5"):
         assert f'<section id="{section}">' in page
     assert all(

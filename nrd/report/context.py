@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from nrd.layout import Layout
 from nrd.report.links import Links, line_keys, read_addresses, run_links
@@ -26,6 +26,18 @@ ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def with_code(text: str) -> Markup:
+    """Escape a text and set what stands between backticks as code.
+
+    >>> with_code("`nrd report <x>` & more")
+    Markup('<code>nrd report &lt;x&gt;</code> &amp; more')
+    """
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+ENVIRONMENT.filters["with_code"] = with_code
 
 
 @dataclass(frozen=True)

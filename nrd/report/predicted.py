@@ -83,12 +83,3 @@ def people_section(context: Context) -> Section | None:
     groups = people.groups(table)
     html += fragment("groups.html.j2", summary=f"{len(table)} rows", heads=people.HEADS, groups=groups)
     return Section("people", people.NAME, html, context.existing(*(f"people{suffix}" for suffix in SUFFIXES)))
-
-
-def absent(context: Context) -> Section | None:
-    """What the page does not show, and why."""
-    reasons, left_out = (analyses.read_notes(context.folder, key) for key in ("absent", "left_out"))
-    if not reasons and not left_out:
-        return None
-    html = fragment("absent.html.j2", reasons=reasons, left_out=left_out)
-    return Section("absent", "Not on this page", html)

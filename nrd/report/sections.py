@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 from markupsafe import Markup
 
-from nrd.report import further, paper_sections, predicted, published, render
+from nrd.report import absent, further, paper_sections, predicted, published, render
 from nrd.report.context import Context, Section, figure_html, fragment
 from nrd.report.curves import read_notes
 from nrd.report.links import anchor
@@ -174,6 +174,7 @@ def settings(study: Study) -> list[tuple[str, str]]:
 SECTIONS: list[Callable[[Context], Section | None]] = [
     accuracy,
     comparison,
+    further.published_section,
     further.imagenet,
     further.architecture_section,
     further.variants_section,
@@ -196,7 +197,7 @@ SECTIONS: list[Callable[[Context], Section | None]] = [
     selection,
     further.cost_section,
     further.ledger,
-    predicted.absent,
+    absent.absent,
     runs,
 ]
 
