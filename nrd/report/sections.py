@@ -38,9 +38,11 @@ def selection(context: Context) -> Section | None:
     """The same tables at other epochs: how much the choice of the epoch matters."""
     parts, files = [], []
     for key in ACCURACIES[1:]:
-        if context.existing(f"{STEMS[key]}.csv"):
+        if not context.existing(f"{STEMS[key]}.csv"):
+            continue
+        if (cells := read_cells(context.folder / f"{STEMS[key]}.csv"))["n"].any():
             parts.append(Markup("<h3>{}</h3>").format(render.EPOCHS[key]))
-            parts.append(_accuracy_html(context, read_cells(context.folder / f"{STEMS[key]}.csv"), key))
+            parts.append(_accuracy_html(context, cells, key))
             files += [f"{STEMS[key]}{suffix}" for suffix in SUFFIXES]
     if not parts:
         return None
