@@ -55,9 +55,9 @@ def test_float16_changes_no_calibration_error_of_an_overconfident_network():
     logits = 10 * random.standard_normal((3000, 10))
     y = np.where(random.random(3000) < 0.8, logits.argmax(axis=1), random.integers(0, 10, 3000))
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
-    p = (p / p.sum(axis=1, keepdims=True)).clip(max=1 - 2.0**-24).astype(np.float32)  # as torch's softmax rounds
+    p = (p / p.sum(axis=1, keepdims=True)).astype(np.float32).clip(max=np.float32(1 - 2.0**-24))
     stored = p.astype(np.float16)
-    assert (stored.max(axis=1) == 1).mean() > 0.3 and (p.max(axis=1) < 1).all()
+    assert (stored.max(axis=1) == 1).mean() > 0.2 and (p.max(axis=1) < 1).all()
     found, expected = (metrics.midpoint_calibration_error(each, y) for each in (stored, p))
     assert found == pytest.approx(expected, abs=1e-3)
     # Without those that were rounded to 1 it would be another number altogether.

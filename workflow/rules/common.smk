@@ -138,11 +138,12 @@ def report_file(file):
     )
 
 
-def paper_figures(study):
-    """Files of the paper's figures, for a study that has blocks for them."""
-    if not any(run.figures for run in STUDIES[study].runs):
-        return []
-    return expand(rules.paper_figures.output, study=study)
+def report_paths(study):
+    """What a study's report always holds but for the page; the paper's figures where it has blocks for them."""
+    files = [*RESULT_FILES, *TABLE_FILES, *FIGURE_FILES]
+    if STUDIES[study].shows_paper:
+        files += PAPER_FIGURES
+    return [f"results/reports/{study}/{file}" for file in files]
 
 
 def wanted_studies():

@@ -75,10 +75,7 @@ rule paper_figures:
 
 rule page:
     input:
-        lambda w: paper_figures(w.study),
-        rules.results.output,
-        rules.tables.output,
-        rules.figures.output,
+        lambda w: report_paths(w.study),
         # Where MLflow shows the runs: the page links to it.
         "results/studies/{study}/tracked.txt",
     output:
@@ -95,7 +92,8 @@ rule page:
         "{params.nrd} report {wildcards.study} --part page > {log} 2>&1"
 
 
-# One target per study, named like it.
+# One target per study, named like it. It asks for every file of the report: Snakemake does not miss one that only the
+# page, which is there, was made from.
 for study_name in STUDIES:
 
     rule:
@@ -103,4 +101,5 @@ for study_name in STUDIES:
             study_name
         input:
             f"results/reports/{study_name}/index.html",
+            report_paths(study_name),
             f"results/studies/{study_name}/tracked.txt",
