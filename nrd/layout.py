@@ -26,7 +26,8 @@ FIGURE_FILES = (
 # For a study that has blocks for the paper's figures: data files first, then pictures.
 PAPER_FIGURES = (
     *_files(("figure1", "figure2a", "figure2b", "figure4", "figure5", "table6", "table6-points"), "csv"),
-    *_files(("table1", "gains"), *TABLE),
+    *_files(("table1", "gains", "figure1-auroc", "figure2a-shares", "figure2b-errors"), *TABLE),
+    *_files(("figure4-accuracies", "figure5-errors"), *TABLE),
     *("samples.npz", "paper_figures.json"),
     *_files(("figure1", "figure2a", "figure2b", "figure4", "figure5", "table6"), *PICTURE),
 )

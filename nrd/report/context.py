@@ -87,6 +87,11 @@ class Context:
         wanted = line_keys(self.study.compared.runs) if lines is None else lines
         return run_links(self.results, self.titles, wanted)
 
+    def runs_below(self, lines: Collection[tuple[str, ...]] | None = None) -> Markup:
+        """Return what stands below a table: links to the finished runs of some lines, or of all that are compared."""
+        found = self.runs(lines)
+        return fragment("links.html.j2", what="table", runs=found) if found else Markup("")
+
     def drawn(self, stem: str, *data: str) -> bool:
         """Whether the report's folder has a figure and its data."""
         names = (f"{stem}.png", f"{stem}.svg", *data)

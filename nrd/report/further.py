@@ -115,7 +115,7 @@ def pairs(context: Context) -> Section | None:
         found[one, other] = {"texts": paired.printed(row), "decided": paired.decided(row)}
     rows = [(names[one], [found.get((one, other)) for other in names]) for one in names]
     text = f"{paired.NOTE} Bold: the interval leaves zero out. {_counted(table)}"
-    html = fragment("matrix.html.j2", caption=text, heads=list(names.values()), rows=rows)
+    html = fragment("matrix.html.j2", caption=text, heads=list(names.values()), rows=rows) + context.runs_below()
     return Section("paired", "Methods in pairs", html, context.existing(*(f"paired{s}" for s in SUFFIXES)))
 
 
@@ -134,5 +134,5 @@ def cost_section(context: Context) -> Section | None:
     heads, groups = cost.printed(table, context.titles)
     html = fragment("text.html.j2", texts=[cost.note(table)])
     summary = f"{sum(len(rows) for _, rows in groups)} rows"
-    html += fragment("groups.html.j2", summary=summary, heads=heads, groups=groups)
+    html += fragment("groups.html.j2", summary=summary, heads=heads, groups=groups) + context.runs_below()
     return Section("cost", "Cost", html, context.existing(*(f"cost{suffix}" for suffix in SUFFIXES)))

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 from markupsafe import Markup
 
-from nrd.report import absent, further, paper_sections, predicted, published, render
+from nrd.report import absent, course_sections, further, paper_sections, predicted, published, render
 from nrd.report.context import Context, Section, figure_html, fragment
 from nrd.report.curves import read_notes
-from nrd.report.links import anchor
+from nrd.report.links import LINE, anchor
 from nrd.report.results import ACCURACIES, PROVENANCE, read_csv
 from nrd.report.tables import STEMS, SUFFIXES, read_cells, table_files
 from nrd.report.titles import MAIN
@@ -74,6 +74,7 @@ def comparison(context: Context) -> Section | None:
         "settings": settings(context.study),
     }
     html = fragment("comparison.html.j2", heads=published.HEADS[2:], **values)
+    html += context.runs_below(set(table[LINE].itertuples(index=False, name=None)))
     files = context.existing(*(f"comparison{suffix}" for suffix in SUFFIXES))
     tables = published.named(sorted(set(table["source"])))
     return Section("comparison", f"{tables} beside the published numbers", html, files)
@@ -172,40 +173,44 @@ def settings(study: Study) -> list[tuple[str, str]]:
     return [(key, ", ".join(map(str, dict.fromkeys(found)))) for key, found in values.items() if found]
 
 
-# In the order of the page.
-SECTIONS: list[Callable[[Context], Section | None]] = [
+# In the order of the page, in two groups.
+PAPER: list[Callable[[Context], Section | None]] = [
+    paper_sections.label_correction,
     accuracy,
     comparison,
     further.published_section,
     further.imagenet,
+    further.ledger,
+    paper_sections.dynamics,
+    paper_sections.density,
+    paper_sections.polygons,
+    paper_sections.vicinal_calibration,
     further.architecture_section,
+    course_sections.overfitting,
+    course_sections.calibration,
+    course_sections.gains,
+]
+BEYOND: list[Callable[[Context], Section | None]] = [
+    selection,
     further.variants_section,
     further.search,
     further.pairs,
     curves,
     memorisation,
-    paper_sections.label_correction,
-    paper_sections.density,
-    paper_sections.polygons,
-    paper_sections.vicinal_calibration,
-    paper_sections.dynamics,
-    paper_sections.overfitting,
-    paper_sections.calibration,
-    paper_sections.gains,
     predicted.confusion,
     predicted.classes,
     predicted.reliability,
     predicted.people_section,
-    selection,
     further.cost_section,
-    further.ledger,
     absent.absent,
     runs,
 ]
+SECTIONS = {"The paper": PAPER, "Beyond the paper": BEYOND}
 
 
-def build_sections(context: Context) -> Iterator[Section]:
-    """Yield the sections that have something to show."""
-    for function in SECTIONS:
-        if (section := function(context)) is not None:
-            yield section
+def build_groups(context: Context) -> Iterator[tuple[str, list[Section]]]:
+    """Yield each group's title and those of its sections that have something to show."""
+    for title, functions in SECTIONS.items():
+        found = [section for function in functions if (section := function(context)) is not None]
+        if found:
+            yield title, found
