@@ -28,8 +28,8 @@ def figure_part(context: Context, figure: str, stem: str, title: str, text: str)
     """Return a figure with its caption and its runs; it says which of its networks have not memorised their labels."""
     runs = context.runs(line_keys(context.study.pictured(figure)))
     image = figure_html(context.folder / stem, title)
-    html = fragment("figure.html.j2", image=image, caption=text, left_out={}, wide=True, runs=runs)
-    return html + fragment("text.html.j2", texts=weak_sentences(context, figure))
+    text = " ".join([text.strip(), weak_sentence(context, figure)]).strip()
+    return fragment("figure.html.j2", image=image, caption=text, left_out={}, wide=True, runs=runs)
 
 
 def small_table(heads: Iterable[str], rows: Iterable[tuple[str, ...]]) -> Markup:
@@ -98,20 +98,20 @@ def training_view(context: Context) -> str:
     return run.spec.method.views["student"].name
 
 
-def weak_sentences(context: Context, figure: str) -> list[str]:
+def weak_sentence(context: Context, figure: str) -> str:
     """Say which networks of a figure did not learn their labels by heart, though the figure is about such."""
     study = context.study
     asked = {run.spec.name for kind in ("memorised", "dynamics") for run in study.pictured(kind)}
     specs = {run.spec.name: run.spec for run in study.pictured(figure) if run.spec.name in asked}
     several = len({spec.dataset.name for spec in specs.values()}) > 1
-    sentences = {}
-    for name, spec in specs.items():
+    parts = {}
+    for name, spec in sorted(specs.items(), key=lambda pair: (pair[1].dataset.name, pair[1].noise.rate)):
         share = _memorised(context, name)
         if share < MEMORISED:
             noise = context.titles.noise(spec.dataset.name, spec.noise.slug)
             where = f"{context.titles.dataset(spec.dataset.name)}, {noise}" if several else noise
-            sentences.setdefault(where, f"{where}: only {share:.2f} % of the labels were memorised.")
-    return list(sentences.values())
+            parts.setdefault(where, f"{share:.2f} % at {where}")
+    return f"Only part of the labels were memorised: {', '.join(parts.values())}." if parts else ""
 
 
 def _memorised(context: Context, run: str) -> float:

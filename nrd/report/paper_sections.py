@@ -16,7 +16,7 @@ from nrd.report.paper_parts import (
     small_table,
     trained,
     training_view,
-    weak_sentences,
+    weak_sentence,
 )
 from nrd.report.polygons import chosen_run
 from nrd.report.published import read_printed
@@ -32,8 +32,8 @@ def label_correction(context: Context) -> Section | None:
     table = read_csv(context.folder / correction.TABLE_1, correction.TEXT)
     html = Markup("")
     if len(table):
-        texts = [correction.TABLE_1_NOTE + " " + _about_views(context) + _correction_sentence(table)]
-        html += fragment("text.html.j2", texts=texts + weak_sentences(context, "memorised"))
+        text = correction.TABLE_1_NOTE + " " + _about_views(context) + _correction_sentence(table)
+        html += fragment("text.html.j2", texts=[f"{text} {weak_sentence(context, 'memorised')}"])
         groups = []
         for title, part in table.groupby(["dataset_title", "noise_title"], sort=False):
             groups.append((", ".join(title), [_with_paper(row) for row in part.itertuples()]))

@@ -62,15 +62,17 @@ def ours_text(row: object) -> str:
 def printed(
     table: pd.DataFrame, titles: Titles
 ) -> list[tuple[str, list[str], list[tuple[str, list[tuple[str, str]]]]]]:
-    """Return a table for each of the paper's and dataset: title, noises, and rows of published and our texts."""
+    """Return title, columns, and rows of published and our texts: by dataset, or together if without noise."""
     tables = []
-    for (source, dataset), part in table.groupby(["source", "dataset"], sort=False):
-        noises = list(dict.fromkeys(part["noise"]))
+    whole = table.groupby("source")["noise"].transform("nunique") == 1
+    for (source, dataset), part in table.groupby(["source", table["dataset"].where(~whole, "")], sort=False):
+        title = f"{source}: {titles.dataset(dataset)}" if dataset else f"{source}: no noise"
+        columns = part["noise"].map(slug_title) if dataset else part["dataset"].map(titles.dataset)
         rows: dict[str, dict[str, tuple[str, str]]] = {}
-        for row in part.itertuples():
-            rows.setdefault(row.method, {})[row.noise] = (number(row.published_percent), ours_text(row))
-        lines = [(method, [found.get(noise, ("", "")) for noise in noises]) for method, found in rows.items()]
-        tables.append((f"{source}: {titles.dataset(dataset)}", [slug_title(noise) for noise in noises], lines))
+        for row, column in zip(part.itertuples(), columns, strict=True):
+            rows.setdefault(row.method, {})[column] = (number(row.published_percent), ours_text(row))
+        heads = list(dict.fromkeys(columns))
+        tables.append((title, heads, [(method, [own.get(h, ("", "")) for h in heads]) for method, own in rows.items()]))
     return tables
 
 
@@ -78,9 +80,9 @@ def write_published(folder: Path, table: pd.DataFrame, titles: Titles) -> None:
     """Write ``published.{csv,md,tex}``."""
     write_csv(folder / PUBLISHED, table)
     tables = []
-    for title, noises, rows in printed(table, titles):
+    for title, heads, rows in printed(table, titles):
         texts = [[method, *(f"{paper} ({ours})" for paper, ours in cells)] for method, cells in rows]
-        tables.append((title, ["Method", *noises], texts))
+        tables.append((title, ["Method", *heads], texts))
     write_plain_tables(folder / "published", f"{NOTE} Ours in brackets.", tables)
 
 

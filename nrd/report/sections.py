@@ -46,12 +46,25 @@ def selection(context: Context) -> Section | None:
             files += [f"{STEMS[key]}{suffix}" for suffix in SUFFIXES]
     if not parts:
         return None
+    parts.append(fragment("text.html.j2", texts=_about_epochs(context.study)))
     return Section("selection", "Other choices of the epoch", Markup("").join(parts), context.existing(*files))
+
+
+def _about_epochs(study: Study) -> list[str]:
+    """Say which epochs there are to choose from, and why none is selected by validation."""
+    specs, texts = study.compared.specs.values(), []
+    if intervals := sorted({spec.evaluation_interval for spec in specs} - {1}):
+        texts.append(
+            f"Networks are evaluated after every {' or '.join(map(str, intervals))} epochs and after the last."
+        )
+    if not any(spec.validation for spec in specs):
+        texts.append("No epoch is selected by validation: these runs were trained on all images, without such a part.")
+    return texts
 
 
 def _accuracy_html(context: Context, cells: pd.DataFrame, key: str) -> Markup:
     grids = [(_grid_title(grid, cells, context), grid.narrow(MAX_COLUMNS)) for grid in render.grids(cells)]
-    values = {"grids": grids, "titles": context.titles, "caption": render.caption(cells, key)}
+    values = {"grids": grids, "titles": context.titles, "caption": render.caption(cells, key), "marks": render.MARKS}
     return fragment("accuracy.html.j2", **values)
 
 
