@@ -168,7 +168,7 @@ def report(
     study: Annotated[str, typer.Argument(help="Name in params/studies.")],
     part: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="results, tables, figures or page; without it all of them, in this order."),
+        typer.Option(help="results, tables, figures, paper-figures or page; without it all, in this order."),
     ] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Report on whatever runs are finished.")] = False,
     root: Root = HERE,

@@ -6,16 +6,30 @@ from pathlib import Path
 # What a finished run holds; the last one written makes it finished.
 TRAINED = ("spec.yaml", "history.csv", "timing.csv", "machine.json", "log.txt", "predictions.npz", "model.safetensors")
 RUN_FILES = (*TRAINED, "metrics.json")
-# What a report holds for a study that has blocks for the paper's figures: data files first, then pictures.
+TABLE, PICTURE = ("csv", "md", "tex"), ("png", "svg", "pdf")
+
+
+def _files(stems: tuple[str, ...], *kinds: str) -> tuple[str, ...]:
+    return tuple(f"{stem}.{kind}" for stem in stems for kind in kinds)
+
+
+# What a report always holds once its runs are finished, by the part that writes it. What depends on the study (tables
+# of other labels, epochs selected by validation, variants, a comparison) is declared nowhere.
+RESULT_FILES = ("results.csv", "provenance.csv", *_files(("cost",), *TABLE))
+TABLE_FILES = (*_files(("accuracy", "accuracy_best", "paired", "ledger"), *TABLE), "summary.json")
+FIGURE_FILES = (
+    *_files(("curves", "reliability", "confusion", "people"), "csv"),
+    *_files(("calibration", "classes"), *TABLE),
+    *_files(("curves", "architecture", "analyses"), "json"),
+    *_files(("curves", "memorisation", "architecture", "reliability", "confusion"), *PICTURE),
+)
+# For a study that has blocks for the paper's figures: data files first, then pictures.
 PAPER_FIGURES = (
-    *(f"{stem}.csv" for stem in ("figure1", "figure2a", "figure2b", "figure4", "figure5", "table6", "table6-points")),
-    *(f"{stem}.{kind}" for stem in ("table1", "gains") for kind in ("csv", "md", "tex")),
+    *_files(("figure1", "figure2a", "figure2b", "figure4", "figure5", "table6", "table6-points"), "csv"),
+    *_files(("table1", "gains", "figure1-auroc", "figure2a-shares", "figure2b-errors"), *TABLE),
+    *_files(("figure4-accuracies", "figure5-errors"), *TABLE),
     *("samples.npz", "paper_figures.json"),
-    *(
-        f"{stem}.{kind}"
-        for stem in ("figure1", "figure2a", "figure2b", "figure4", "figure5", "table6")
-        for kind in ("png", "svg", "pdf")
-    ),
+    *_files(("figure1", "figure2a", "figure2b", "figure4", "figure5", "table6"), *PICTURE),
 )
 
 

@@ -82,7 +82,9 @@ def expected_calibration_error(probabilities: Floats, labels: Integers, bins: in
 def midpoint_calibration_error(probabilities: Floats, labels: Integers, bins: int = 10) -> float:
     """ECE as in a working code of two of the NRD paper's authors: gap to the bin's mid-point, 10 bins [a, b).
 
-    A confidence of exactly 1 falls in no bin and is left out of the gaps, but not of the number of samples.
+    In that code a confidence of exactly 1 falls in no bin. Stored predictions are float16, which has 1 for all above
+    0.99976, so that it would drop most of an overconfident network: here 1 counts as the largest float below it and
+    stays in the last bin.
     """
     return midpoint_gap(*_judged(probabilities, labels), bins)
 
@@ -117,6 +119,7 @@ def mean_gap(confidence: Floats, right: NDArray[np.bool_], bins: int = 15) -> fl
 def midpoint_gap(confidence: Floats, right: NDArray[np.bool_], bins: int = 10) -> float:
     """As :func:`midpoint_calibration_error`, from confidences and whether the predictions are right."""
     edges = np.linspace(0, 1, bins + 1)
+    confidence = np.minimum(np.asarray(confidence, dtype=np.float64), np.nextafter(1.0, 0.0))
     total = 0.0
     for low, high in itertools.pairwise(edges):
         inside = (confidence >= low) & (confidence < high)

@@ -85,6 +85,11 @@ class Study:
         """The study without the runs that are for figures alone: what accuracy tables and comparisons are about."""
         return replace(self, runs=tuple(run for run in self.runs if not run.figures))
 
+    @property
+    def shows_paper(self) -> bool:
+        """Whether it is about the paper's figures: then its page has the paper's tables as well, complete in shape."""
+        return any(block.figures for block in self.config.grid)
+
     def pictured(self, figure: str) -> tuple[StudyRun, ...]:
         """The runs that are for a figure."""
         return tuple(run for run in self.runs if figure in run.figures)

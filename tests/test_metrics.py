@@ -44,10 +44,26 @@ def test_ece_is_torchmetrics(sample, bins):
 
 
 def test_midpoint_ece_by_hand():
-    # confidences .93 (right), .91 (wrong), .55 (right): bins .9-1 and .5-.6; a confidence of 1 is in no bin
+    # confidences .93 (right), .91 and 1 (wrong), .55 (right): bins .9-1 and .5-.6
     p = np.array([[0.93, 0.07], [0.91, 0.09], [0.45, 0.55], [1.0, 0.0]])
     y = np.array([0, 1, 1, 1])
-    assert metrics.midpoint_calibration_error(p, y) == pytest.approx((2 * abs(0.5 - 0.95) + 1 * abs(1 - 0.55)) / 4)
+    assert metrics.midpoint_calibration_error(p, y) == pytest.approx((3 * abs(1 / 3 - 0.95) + 1 * abs(1 - 0.55)) / 4)
+
+
+def test_float16_changes_no_calibration_error_of_an_overconfident_network():
+    random = np.random.default_rng(5)
+    logits = 10 * random.standard_normal((3000, 10))
+    y = np.where(random.random(3000) < 0.8, logits.argmax(axis=1), random.integers(0, 10, 3000))
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p = (p / p.sum(axis=1, keepdims=True)).astype(np.float32).clip(max=np.float32(1 - 2.0**-24))
+    stored = p.astype(np.float16)
+    assert (stored.max(axis=1) == 1).mean() > 0.2 and (p.max(axis=1) < 1).all()
+    found, expected = (metrics.midpoint_calibration_error(each, y) for each in (stored, p))
+    assert found == pytest.approx(expected, abs=1e-3)
+    # Without those that were rounded to 1 it would be another number altogether.
+    inside = stored.max(axis=1) < 1
+    dropped = metrics.midpoint_calibration_error(stored[inside], y[inside]) * inside.mean()
+    assert abs(dropped - expected) > 0.02
 
 
 def test_a_perfect_prediction_is_perfect():

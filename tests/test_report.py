@@ -256,6 +256,25 @@ def test_curves_are_means_and_ranges_over_finished_seeds(project):
     assert last["train_memorised_mean"] == pytest.approx(0.15)
 
 
+def test_what_is_neither_right_nor_memorised_is_another_class_seed_by_seed(project):
+    study, layout = project.study("small"), project.layout
+    specs = list(study.specs.values())[:2]
+    for spec in specs:
+        finish_run(layout, spec, 100)
+    folder = build(study, layout, ["figures"])
+    rows = [list(csv.DictReader((layout.run(s.name) / "history.csv").read_text().splitlines()))[-1] for s in specs]
+    rest = [1 - float(row["train_memorised"]) - float(row["train_mislabeled_accuracy"]) for row in rows]
+    last = read_curves(folder / "curves.csv").iloc[-1]
+    found = [last[f"train_mislabeled_other_{kind}"] for kind in ("mean", "min", "max")]
+    assert found == pytest.approx([sum(rest) / 2, min(rest), max(rest)])
+    assert min(rest) < max(rest)
+    assert last["train_clean_other_mean"] == pytest.approx(1 - float(rows[0]["train_clean_accuracy"]))
+    svg = (folder / "memorisation.svg").read_text()
+    fates = ("true label", "given label", "another")
+    assert all(svg.count(f">mislabeled: {fate}<") == 1 for fate in fates)
+    assert all(svg.count(f">clean: {fate}<") == 1 for fate in fates[::2])
+
+
 def test_a_damaged_history_is_left_out_and_named_on_the_page(project):
     study, layout = project.study("small"), project.layout
     specs = list(study.specs.values())

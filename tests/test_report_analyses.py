@@ -290,7 +290,7 @@ def test_what_a_study_sets_itself_is_named_as_its_source(tmp_path):
     assert set(table["agrees"]) == {""}
 
 
-def test_webvision_rows_belong_to_studies_of_both_cifar_datasets(tmp_path):
+def test_webvision_rows_belong_to_studies_of_the_papers_grid_or_figures(tmp_path):
     config = small_study(datasets=["cifar10", "cifar100"], seeds=[1])
     project = make_project(tmp_path, config, small_study("other"))
     folder = build(project.study("small"), project.layout, ["results", "tables", "page"])

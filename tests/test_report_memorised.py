@@ -16,12 +16,14 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from nrd.layout import PAPER_FIGURES
 from nrd.metrics import expected_calibration_error
 from nrd.report import build
+from nrd.report.beside import nearest_shares
 from nrd.report.correction import gains_table
 from nrd.report.memorised import read_data
 from nrd.report.overfitting import draw_figure_4, read_figure_4
-from nrd.report.paper_sections import nearest_shares
+from nrd.report.paper_sections import _correction_sentence
 from nrd.report.tables import accuracy_cells
 from nrd.report.titles import read_titles
+from nrd.spec import SpecError
 from nrd.study import Project
 from tests.test_report import finish_run, make_project, small_study
 from tests.test_report_analyses import soften
@@ -97,7 +99,71 @@ def test_every_declared_file_is_there_and_every_section(built):
     for section in ("table1", "figure1", "figure2a", "figure2b", "table6", "figure4", "figure5"):
         assert f'<section id="{section}">' in page
         assert section.startswith("table1") or f'href="{section}.pdf"' in page
-    assert "missing here" not in page
+    assert "not finished, or not looked at" not in page
+
+
+def test_tables_that_a_study_has_no_cells_of_are_there_with_the_published_numbers(built):
+    project, _, folder = built
+    page = (folder / "index.html").read_text()
+    published = page[page.index('<section id="published">') :].split("</section>")[0]
+    params = project.layout.params / "published"
+    for file, key in (("table2_synthetic_noise.csv", "test_accuracy"), ("table4_clean.csv", "cifar10")):
+        with (params / file).open() as lines:
+            rows = list(csv.DictReader(line for line in lines if line[0] != "#"))
+        assert rows and all(f"<td>{float(row[key]):.2f}</td>" in published for row in rows)
+    assert "None of their 116 cells is in this study." in published
+    assert '<section id="webvision">' in page and "Inception-ResNet-V2" in page
+    absent = page[page.index('<section id="absent">') :].split("</section>")[0]
+    for title in (
+        "Differences to the published numbers",
+        "Gains named in the paper",
+        "What matters by how many points",
+    ):
+        assert title in absent
+
+
+def test_cells_that_a_study_has_stand_below_the_published_ones(tmp_path):
+    config = figure_study("some")
+    config["grid"] = [{**config["grid"][0], "datasets": ["cifar10"]}, *config["grid"][3:4]]
+    project = make_project(tmp_path, config)
+    study = project.study("some")
+    for run in study.compared.runs:
+        if run.spec.method.name == "nrd":
+            finish_run(project.layout, run.spec, 150 + run.spec.seed)
+    folder = build(study, project.layout, PARTS)
+    table = (
+        pd.read_csv(folder / "published.csv", keep_default_na=False)
+        .set_index(["dataset", "noise", "method"])
+        .sort_index()
+    )
+    own = table.loc["cifar10", "sym40"]
+    assert (own.loc["NRD", "state"], float(own.loc["NRD", "mean_percent"])) == ("", 75.75)
+    assert own.loc["CE", "state"] == "not run yet"
+    assert (table["state"] == "not in this study").sum() == len(table) - 2 == 114
+    page = (folder / "index.html").read_text()
+    published = page[page.index('<section id="published">') :].split("</section>")[0]
+    assert '<td>94.65<span class="under">75.75 ± 0.35</span></td>' in published
+    assert (
+        "| NRD |" in (folder / "published.md").read_text()
+        and "94.65 (75.75 ± 0.35)" in (folder / "published.md").read_text()
+    )
+    for figure in ("memorised", "dynamics", "calibration"):
+        assert f"no block of this study has the figure “{figure}”." in page
+
+
+def test_a_section_whose_file_is_gone_is_named(built, tmp_path):
+    shutil.copytree(built[0].layout.root, tmp_path / "copy")
+    project = Project(tmp_path / "copy")
+    study, layout = project.study("figured"), project.layout
+    folder = build(study, layout, ("figures", "page"))
+    assert "missing" not in (folder / "index.html").read_text().split('id="absent"')[1].split("</section>")[0]
+    for name in ("reliability.csv", "figure5.svg"):
+        (folder / name).unlink()
+    page = (build(study, layout, ("page",)) / "index.html").read_text()
+    assert 'id="reliability"' not in page and 'id="figure5"' not in page
+    absent = page.split('id="absent"')[1].split("</section>")[0]
+    assert "reliability.csv is missing; <code>nrd report figured --part figures</code> writes it." in absent
+    assert "figure5.svg is missing; <code>nrd report figured --part paper-figures</code> writes it." in absent
 
 
 def test_table_1_is_counted_one_image_at_a_time(built):
@@ -246,6 +312,108 @@ def test_shares_of_views_by_what_they_are_predicted_as():
     assert nearest_shares(rows) == (pytest.approx(2 / 5), pytest.approx(2 / 5), pytest.approx(1 / 5))
 
 
+def test_numbers_of_the_figures_are_tables_of_their_own(built):
+    project, answers, folder = built
+    paper = project.layout.params / "published" / "figures_published.csv"
+    with paper.open() as file:
+        printed = list(csv.DictReader(line for line in file if line[0] != "#"))
+    page = (folder / "index.html").read_text()
+    auroc, firsts = pd.read_csv(folder / "figure1-auroc.csv"), read_data(folder / "figure1.csv")
+    for row in auroc.itertuples():
+        own = firsts[(firsts["noise"] == row.noise) & (firsts["part"] == "mislabeled")]
+        assert row.mislabeled == pytest.approx(own["auroc"].iloc[0], rel=1e-5)
+    theirs = next(float(row["value"]) for row in printed if row["quantity"].startswith("density AUROC"))
+    assert auroc.set_index("noise").loc["sym50", "published_auroc"] == theirs
+    assert f"<td>{theirs:.4f} (CIFAR-10)</td>" in page
+    shares = pd.read_csv(folder / "figure2a-shares.csv").set_index(["part", "policy"])
+    points = read_data(folder / "figure2a.csv")
+    own = points[(points["noise"] == "sym50") & (points["part"] == "mislabeled") & (points["policy"] == "unseen")]
+    assert shares.loc[("mislabeled", "unseen"), "true_share"] == pytest.approx((own["predicted"] == own["true"]).mean())
+    errors = pd.read_csv(folder / "figure5-errors.csv").set_index(["noise", "method"])
+    expected = {(f"sym{float(r['noise_rate']) * 100:.0f}", r["method"].lower()): float(r["value"])
+                for r in printed if r["quantity"] == "ECE"}  # fmt: skip
+    assert len(errors) == 4
+    assert all(row.published_ece == expected[key] for key, row in errors.iterrows())
+    fits = pd.read_csv(folder / "figure4-accuracies.csv").set_index("noise")
+    line = read_figure_4(folder / "figure4.csv").set_index(["noise", "method"])["test_accuracy"]
+    assert fits.loc["sym80", "gjs_best_percent"] == pytest.approx(100 * line["sym80", "gjs"].max())
+    assert fits.loc["sym80", "published_gain_points"] == 36
+    plain = pd.read_csv(folder / "figure2b-errors.csv").set_index(["noise", "kind"])
+    assert (plain["published_ece"].xs("plain", level="kind") == 0.34).all()
+    for stem in ("figure1-auroc", "figure2a-shares", "figure2b-errors", "figure4-accuracies", "figure5-errors"):
+        for suffix in ("csv", "md", "tex"):
+            assert f'href="{stem}.{suffix}"' in page
+    assert "0.9935" in (folder / "figure1-auroc.tex").read_text()
+
+
+def test_the_published_calibration_of_figure_5_is_not_beside_table_2s_networks(built):
+    _, _, folder = built
+    assert pd.read_csv(folder / "figure5-errors.csv")["published_ece"].notna().all()
+    for figures, shown in ((["calibration"], False), (["overfitting"], True)):
+        config = small_study(datasets=["cifar10"], noises=["sym20"], methods=["ce"], seeds=[1])
+        config["grid"].append({**config["grid"][0], "table": "other", "figures": figures})
+        root = folder.parent / figures[0]
+        project = make_project(root, config)
+        study = project.study("small")
+        for spec in study.specs.values():
+            finish_run(project.layout, spec, 100)
+        table = pd.read_csv(build(study, project.layout, ["results", "tables", "figures"]) / "calibration.csv")
+        assert table["published_ece"].notna().all() == shown
+
+
+def test_networks_that_did_not_memorise_are_named_under_every_figure(built, tmp_path):
+    shutil.copytree(built[0].layout.root, tmp_path / "copy")
+    project = Project(tmp_path / "copy")
+    study, layout = project.study("figured"), project.layout
+    run = next(run for run in study.pictured("memorised") if run.spec.noise.slug == "sym50")
+    path = layout.analysis(run.spec.name, run.views.name)
+    with np.load(path) as content:
+        arrays = dict(content)
+    arrays["predicted"][0, :7] = (arrays["given"][:7] + 1) % CLASSES
+    np.savez(path, **arrays)
+    page = (build(study, layout, PARTS) / "index.html").read_text()
+    sections = dict(re.findall(r'<section id="([^"]+)">(.*?)</section>', page, re.DOTALL))
+    found = {key for key, text in sections.items() if "Only part of the labels were memorised: 90.00 % at" in text}
+    assert found == {"table1", "figure1", "figure2a", "figure2b", "figure5", "table6"}
+
+
+def test_gains_are_compared_with_gains_not_with_levels():
+    rows = [("plain", 30.0, 0.1), ("probabilities", 60.0, 40.6), ("logits", 60.0, 40.6)]
+    table = pd.DataFrame(rows, columns=["transform", "mislabeled_percent", "published_mislabeled_percent"])
+    text = _correction_sentence(table.assign(noise_title="symmetric 50 %"))
+    assert "from 30.0 to 60.0 % at symmetric 50 % (paper: 0.1 to 40.6 %)" in text
+    assert "smaller than the paper's" in text  # though 60 is more than 40.6
+    table.loc[0, "mislabeled_percent"] = 10.0
+    assert "smaller" not in _correction_sentence(table.assign(noise_title="symmetric 50 %"))
+
+
+def test_table_6_is_of_figure_2as_images_only_if_of_its_run(built, tmp_path):
+    folder = built[2]
+    assert ", the same as in Figure 2a." in (folder / "index.html").read_text()
+    config = figure_study("apart")
+    config["grid"][2] |= {"figures": ["dynamics"]}  # at 50 %; Figure 2a is of 20 % then
+    project = make_project(tmp_path, config)
+    study = project.study("apart")
+    for run in [*study.pictured("memorised"), *study.pictured("dynamics")]:
+        finish_run(project.layout, run.spec, 100)
+        answer(project.layout, run)
+    page = (build(study, project.layout, PARTS) / "index.html").read_text()
+    assert '<section id="table6">' in page and "the same as in Figure 2a" not in page
+
+
+def test_a_whole_report_asks_for_what_its_figures_need(built, tmp_path):
+    shutil.copytree(built[0].layout.root, tmp_path / "copy")
+    project = Project(tmp_path / "copy")
+    study = project.study("figured")
+    run = study.pictured("dynamics")[0]
+    project.layout.analysis(run.spec.name, run.views.name).unlink()
+    build(study, project.layout, ["results", "tables"], partial=False)  # which do not need it
+    with pytest.raises(SpecError, match=r"1 of 2 runs of figured .* not looked at: `nrd analyse --study figured`"):
+        build(study, project.layout, ["paper-figures"], partial=False)
+    page = (build(study, project.layout, PARTS) / "index.html").read_text()
+    assert "1 finished run was not looked at" in page[: page.index("<nav")]
+
+
 def test_what_is_missing_or_damaged_is_named_and_the_rest_is_shown(built, tmp_path):
     shutil.copytree(built[0].layout.root, tmp_path / "copy")
     project = Project(tmp_path / "copy")
@@ -259,7 +427,7 @@ def test_what_is_missing_or_damaged_is_named_and_the_rest_is_shown(built, tmp_pa
     page = (build(study, layout, PARTS) / "index.html").read_text()
     for path in (one, other):
         assert path.name in page and path.parent.name in page
-    assert "is damaged" in page and "there is no such file; `nrd analyse" in page
+    assert "is damaged" in page and "there is no such file; <code>nrd analyse" in page
     for section in ("table1", "figure1", "figure2a", "figure2b", "table6", "figure4", "figure5"):
         assert f'<section id="{section}">' in page
     assert all(

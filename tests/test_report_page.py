@@ -131,7 +131,7 @@ def test_sections_can_be_added(folder, tmp_path, monkeypatch):
     def nothing(context):
         return None
 
-    monkeypatch.setattr(sections, "SECTIONS", [*sections.SECTIONS, own, nothing])
+    monkeypatch.setitem(sections.SECTIONS, "Mine", [own, nothing])
     project = Project(tmp_path)
     text = write_page(project.study("small"), project.layout).read_text()
     part = text[text.index('<section id="own">') :]

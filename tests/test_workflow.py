@@ -10,10 +10,23 @@ from pathlib import Path
 
 import pytest
 
+from nrd.layout import FIGURE_FILES, PAPER_FIGURES, RESULT_FILES, TABLE_FILES
+
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("Snakefile", "workflow", "profiles", "params", "nrd", "dvc.yaml", ".dvc", ".dvcignore", ".gitignore")
 # A run of everything takes a minute: side by side with other tests it may take several.
 LIMIT = 540
+# Beside the tiny study's table: a network of which the paper's figures are made.
+FIGURES = """
+  - table: memorised
+    figures: [memorised, dynamics, calibration]
+    datasets: [digits]
+    noises: [sym50]
+    methods: [ce]
+    seeds: [1]
+    settings: {snapshots: [1, 2]}
+    views: {draws: 2, points: 3, samples: 2, epochs: [1, 2]}
+"""
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@localhost")
 
 
@@ -27,6 +40,8 @@ def clone(folder):
             shutil.copytree(source, folder / name, ignore=ignore)
         else:
             shutil.copyfile(source, folder / name)
+    study = folder / "params/studies/tiny.yaml"
+    study.write_text(study.read_text().rstrip("\n") + FIGURES)
     git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "start")
@@ -69,8 +84,8 @@ def planned(folder, *arguments):
 def test_every_rule_ran_and_left_what_it_declares(finished):
     report = finished / "results/reports/tiny"
     assert (report / "index.html").stat().st_size > 10_000
-    assert len(list((finished / "results/runs").iterdir())) == 4
-    for rule in ("dataset", "labels", "train", "evaluate", "report", "track"):
+    assert len(list((finished / "results/runs").iterdir())) == 5
+    for rule in ("dataset", "labels", "train", "evaluate", "analyse", "report", "track"):
         assert list((finished / "results/benchmarks" / rule).glob("*.tsv")), rule
 
 
@@ -81,7 +96,7 @@ def test_numbers_in_the_table_are_those_of_the_runs(finished):
     for method in ("ce", "nrd"):
         accuracies = [
             json.loads(path.read_text())["test_accuracy_last"]
-            for path in (finished / "results/runs").glob(f"*.{method}.*/metrics.json")
+            for path in (finished / "results/runs").glob(f"*.sym40.{method}.*/metrics.json")
         ]
         cell = summary["main"]["digits"]["sym40"][method]
         assert cell["n"] == 2
@@ -95,7 +110,7 @@ def test_runs_are_in_mlflow(finished):
     client = MlflowClient(f"sqlite:///{finished / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("digits")
     runs = client.search_runs([experiment.experiment_id])
-    assert len(runs) == 4
+    assert len(runs) == 5
     for run in runs:
         assert run.info.status == "FINISHED"
         assert [m.step for m in client.get_metric_history(run.info.run_id, "epoch/test_accuracy")] == [1, 2]
@@ -108,7 +123,7 @@ def test_the_page_leads_to_each_runs_page_in_mlflow(finished):
     experiment = client.get_experiment_by_name("digits").experiment_id
     page = (finished / "results/reports/tiny/index.html").read_text()
     rows = dict(re.findall(r'<tr id="run-([^"]+)">(.*?)</tr>', page))
-    assert len(rows) == 4
+    assert len(rows) == 5
     for run in client.search_runs([experiment]):
         address = f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run.info.run_id}"
         assert f'<a href="{address}">' in rows[run.data.tags["nrd.run"]]
@@ -117,13 +132,37 @@ def test_the_page_leads_to_each_runs_page_in_mlflow(finished):
 def test_snakemakes_own_report_has_the_results(finished, tmp_path):
     snakemake(finished, "tiny", "--report", str(tmp_path / "report.html"))
     text = (tmp_path / "report.html").read_text()
-    for file in ("index.html", "accuracy.csv", "curves.svg", "memorisation.svg", "architecture.svg"):
+    shown = ["index.html", "accuracy.csv", "table1.csv", "table6.svg"]
+    shown += [f"{stem}.svg" for stem in ("curves", "memorisation", "architecture", "reliability", "confusion")]
+    shown += [f"figure{number}.svg" for number in ("1", "2a", "2b", "4", "5")]
+    for file in shown:
         assert f"results/reports/tiny/{file}" in text, file
-    assert "Mislabeled training images that the network predicts" in text  # a caption
+    for caption in ("Training images by what the network predicts", "Cross-entropy of mislabeled training images"):
+        assert caption in text
 
 
 def test_nothing_is_done_twice(finished):
     assert planned(finished, "tiny") == {}
+
+
+@pytest.mark.parametrize(
+    ("rule", "files"),
+    [
+        ("results", RESULT_FILES),
+        ("tables", TABLE_FILES),
+        ("figures", FIGURE_FILES),
+        ("paper_figures", PAPER_FIGURES),
+    ],
+)
+def test_a_deleted_file_of_the_report_is_made_again(finished, tmp_path, rule, files):
+    report = finished / "results/reports/tiny"
+    assert [file for file in files if not (report / file).is_file()] == []
+    gone = files[-1]
+    (report / gone).rename(tmp_path / gone)
+    try:
+        assert planned(finished, "tiny")[rule] == 1
+    finally:
+        (tmp_path / gone).rename(report / gone)
 
 
 def test_neither_new_times_nor_lost_metadata_retrain(finished, tmp_path):

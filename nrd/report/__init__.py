@@ -42,7 +42,7 @@ def build(study: Study, layout: Layout, parts: Iterable[str] = PARTS, partial: b
         study: to report on.
         layout: where its runs are.
         parts: which to build.
-        partial: whether to report on whatever is finished, or to refuse to collect results that are not complete.
+        partial: whether to report on whatever is finished, or to refuse results and figures that are not complete.
 
     Raises:
         SpecError: there is no such part, a part needs a file that an earlier one has not written, or runs are missing.
@@ -52,6 +52,8 @@ def build(study: Study, layout: Layout, parts: Iterable[str] = PARTS, partial: b
         raise SpecError(f"report: there is no part {unknown[0]!r}; allowed: {', '.join(PARTS)}")
     if not partial and "results" in wanted:
         _require_all(study, layout)
+    if not partial and "paper-figures" in wanted:
+        _require_analyses(study, layout)
     for part in PARTS:
         if part in wanted:
             _build(part, study, layout)
@@ -65,6 +67,16 @@ def _require_all(study: Study, layout: Layout) -> None:
         raise SpecError(
             f"{len(missing)} of {len(study.specs)} runs of {name} are not finished (`nrd runs {name}` lists them): "
             f"`snakemake --cores all {name}` runs them, `nrd report {name} --partial` reports on the others"
+        )
+
+
+def _require_analyses(study: Study, layout: Layout) -> None:
+    """Likewise for what the paper's figures are made of."""
+    name = study.config.name
+    if missing := [pair for pair in study.analyses if not layout.analysis(*pair).is_file()]:
+        raise SpecError(
+            f"{len(missing)} of {len(study.analyses)} runs of {name} for the paper's figures are not looked at: "
+            f"`nrd analyse --study {name}` does that, `nrd report {name} --partial` reports on the others"
         )
 
 

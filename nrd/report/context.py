@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from nrd.layout import Layout
 from nrd.report.links import Links, line_keys, read_addresses, run_links
@@ -26,6 +26,18 @@ ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def with_code(text: str) -> Markup:
+    """Escape a text and set what stands between backticks as code.
+
+    >>> with_code("`nrd report <x>` & more")
+    Markup('<code>nrd report &lt;x&gt;</code> &amp; more')
+    """
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+ENVIRONMENT.filters["with_code"] = with_code
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,11 @@ class Context:
         """Return links to the finished runs of some lines, or of all that are compared: what stands below a figure."""
         wanted = line_keys(self.study.compared.runs) if lines is None else lines
         return run_links(self.results, self.titles, wanted)
+
+    def runs_below(self, lines: Collection[tuple[str, ...]] | None = None) -> Markup:
+        """Return what stands below a table: links to the finished runs of some lines, or of all that are compared."""
+        found = self.runs(lines)
+        return fragment("links.html.j2", what="table", runs=found) if found else Markup("")
 
     def drawn(self, stem: str, *data: str) -> bool:
         """Whether the report's folder has a figure and its data."""

@@ -15,7 +15,13 @@ from nrd.study import Study
 
 CURVES = "curves.csv"
 NOTES = "curves.json"
-QUANTITIES = ("test_accuracy", "train_clean_accuracy", "train_mislabeled_accuracy", "train_memorised")
+MEASURED = ("test_accuracy", "train_clean_accuracy", "train_mislabeled_accuracy", "train_memorised")
+# What is left of the images: predicted as neither the true nor the given class.
+OTHERS = {
+    "train_mislabeled_other": ("train_mislabeled_accuracy", "train_memorised"),
+    "train_clean_other": ("train_clean_accuracy",),
+}
+QUANTITIES = (*MEASURED, *OTHERS)
 LINE = ["table", "dataset", "noise", "variant", "method"]
 TEXT = ("table", "dataset", "dataset_title", "noise", "noise_title", "variant", "method", "title")
 
@@ -49,10 +55,16 @@ def _histories(study: Study, layout: Layout) -> tuple[dict[str, pd.DataFrame], d
             continue
         try:
             history = pd.DataFrame(read_history(layout.run(name) / "history.csv"))
-            histories[name] = history.reindex(columns=["epoch", *QUANTITIES])
+            histories[name] = _with_others(history.reindex(columns=["epoch", *MEASURED]))
         except SpecError as error:
             left_out[name] = " ".join(str(error).split())
     return histories, left_out
+
+
+def _with_others(history: pd.DataFrame) -> pd.DataFrame:
+    """Add :data:`OTHERS` seed by seed: the extremes over seeds of a rest are not the rest of the extremes."""
+    others = {key: (1 - history[list(parts)].sum(axis=1, skipna=False)).clip(lower=0) for key, parts in OTHERS.items()}
+    return history.assign(**others)
 
 
 def _summarise(frames: list[pd.DataFrame], titles: Titles) -> pd.DataFrame:

@@ -29,6 +29,7 @@ def write_extras(study: Study, layout: Layout, results: pd.DataFrame, titles: Ti
         write_text(folder / "chosen.md", chosen.markdown(choices))
         write_text(folder / "chosen.tex", chosen.latex(choices))
     remove_table(folder / "webvision")
+    remove_table(folder / "published")
     table = webvision.webvision_table(layout) if webvision.wanted(study) else None
     if table is not None:
         write_csv(folder / webvision.WEBVISION, table)

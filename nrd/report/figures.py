@@ -18,11 +18,19 @@ from nrd.report.overviews import write_overviews
 from nrd.report.style import empty, line_styles, plain, save, styled
 from nrd.study import Study
 
-PANEL = (3.3, 2.5)  # inches; narrower where four stand side by side
+PANEL = (3.3, 2.5)  # inches; narrower where five stand side by side
 WIDTH = 9.9
 START = 0.1  # share of training that does not set the limits
 MAX_COLUMNS = 3
 MAX_POINTS = 140  # per line: about one for two pixels
+# What becomes of training images, in the order of the panels: those of one part add up to all of its images.
+FATES = {
+    "train_mislabeled_accuracy": "mislabeled: true label",
+    "train_memorised": "mislabeled: given label",
+    "train_mislabeled_other": "mislabeled: another",
+    "train_clean_accuracy": "clean: true label",
+    "train_clean_other": "clean: another",
+}
 
 
 @dataclass(frozen=True)
@@ -53,24 +61,25 @@ def draw_accuracy(data: Path, stem: Path) -> None:
         stem: the figure's path without suffix; ``.png`` and ``.svg`` are written.
     """
     panels = [
-        Panel(title, "test_accuracy", "test accuracy (%)", part, _limits(part, "test_accuracy"))
+        Panel(textwrap.fill(title, 44), "test_accuracy", "test accuracy (%)", part, _limits(part, "test_accuracy"))
         for title, part in _conditions(read_curves(data))
     ]
     _draw(panels, min(MAX_COLUMNS, len(panels)), stem)
 
 
 def draw_memorisation(data: Path, stem: Path) -> None:
-    """Draw what becomes of mislabeled training images: predicted as their wrong label, or as their true one.
+    """Draw as what mislabeled and clean training images are predicted: their true label, the given one, or another.
 
-    Two panels side by side per dataset and noise; without mislabeled images there is none. Arguments as for
+    One row of panels (:data:`FATES`) per dataset and noise; without mislabeled images there is none. Arguments as for
     :func:`draw_accuracy`.
     """
     panels = []
     for title, part in _conditions(read_curves(data)):
         if part["train_memorised_mean"].notna().any():
-            panels.append(Panel(title, "train_memorised", "as the wrong label (%)", part, (0, 100)))
-            panels.append(Panel(title, "train_mislabeled_accuracy", "as the true label (%)", part, (0, 100)))
-    _draw(panels, 2 if len(panels) <= 6 else 4, stem)
+            for quantity, fate in FATES.items():
+                head = title if quantity == next(iter(FATES)) else ""  # it reaches over the row
+                panels.append(Panel(f"{head}\n{fate}", quantity, "images (%)", part, (0, 100)))
+    _draw(panels, len(FATES), stem, height=2.0)
 
 
 def _conditions(curves: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -92,14 +101,14 @@ def _limits(part: pd.DataFrame, quantity: str) -> tuple[float, float]:
     return max(0, low // 10 * 10), min(100, (high // 10 + 1) * 10)
 
 
-def _draw(panels: list[Panel], columns: int, stem: Path) -> None:
+def _draw(panels: list[Panel], columns: int, stem: Path, height: float = PANEL[1]) -> None:
     with styled(stem.name):
         if not panels:
             save(empty(), stem)
             return
         rows = -(-len(panels) // columns)
         width = min(PANEL[0] * max(columns, 2), WIDTH)
-        figure = Figure(figsize=(width, PANEL[1] * rows + 0.4), layout="constrained")
+        figure = Figure(figsize=(width, height * rows + 0.4), layout="constrained")
         figure.get_layout_engine().set(h_pad=0.09, w_pad=0.05)
         axes = figure.subplots(rows, columns, squeeze=False)
         styles = line_styles(_lines(panels))
@@ -109,13 +118,15 @@ def _draw(panels: list[Panel], columns: int, stem: Path) -> None:
                 ax.remove()
                 continue
             handles |= _panel(ax, panels[place], styles)
-            ax.set_title(textwrap.fill(plain(panels[place].title), 26 if columns == 4 else 44))
+            ax.set_title(plain(panels[place].title))
             if place + columns >= len(panels):
                 ax.set_xlabel("epoch")
             if place % columns == 0 or panels[place].label != panels[place - 1].label:
                 ax.set_ylabel(panels[place].label)
-        # Above the panels, where it covers no line.
-        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=min(len(handles), 3 * columns))
+        # Above the panels, where it covers no line; in as many columns as titles have room.
+        room = int(width / (0.6 + 0.075 * max(map(len, handles), default=0)))
+        ncols = max(1, min(len(handles), room))
+        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=ncols)
         save(figure, stem)
 
 

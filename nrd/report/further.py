@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from nrd.report import architecture, chosen, cost, paired, settings, variants, webvision
+from nrd.report import architecture, chosen, cost, paired, published_tables, settings, variants, webvision
 from nrd.report.context import Context, Section, figure_html, fragment
 from nrd.report.plain import SUFFIXES
 from nrd.report.results import read_csv
@@ -21,6 +21,20 @@ def imagenet(context: Context) -> Section | None:
     heads = [*webvision.heads()[:4], *webvision.HEADS]
     html = fragment("webvision.html.j2", caption=webvision.NOTE, heads=heads, rows=rows)
     return Section("webvision", "Table 3: WebVision", html, context.existing(*(f"webvision{s}" for s in SUFFIXES)))
+
+
+def published_section(context: Context) -> Section | None:
+    """The paper's Tables 2 and 4, where a study has not all of their cells."""
+    if not context.existing(published_tables.PUBLISHED):
+        return None
+    table = published_tables.read_table(context.folder)
+    here = int((table["state"] != published_tables.ABSENT).sum())
+    counted = f"{here or 'None'} of their {len(table)} cells {'is' if here < 2 else 'are'} in this study"
+    note = f"{published_tables.NOTE} {counted}." if here else f"The paper's accuracies in per cent. {counted}."
+    tables = published_tables.printed(table, context.titles)
+    html = fragment("published.html.j2", caption=note, tables=tables, some=here > 0)
+    files = context.existing(*(f"published{suffix}" for suffix in SUFFIXES))
+    return Section("published", "Tables 2 and 4 as published", html, files)
 
 
 def ledger(context: Context) -> Section | None:
@@ -101,7 +115,7 @@ def pairs(context: Context) -> Section | None:
         found[one, other] = {"texts": paired.printed(row), "decided": paired.decided(row)}
     rows = [(names[one], [found.get((one, other)) for other in names]) for one in names]
     text = f"{paired.NOTE} Bold: the interval leaves zero out. {_counted(table)}"
-    html = fragment("matrix.html.j2", caption=text, heads=list(names.values()), rows=rows)
+    html = fragment("matrix.html.j2", caption=text, heads=list(names.values()), rows=rows) + context.runs_below()
     return Section("paired", "Methods in pairs", html, context.existing(*(f"paired{s}" for s in SUFFIXES)))
 
 
@@ -120,5 +134,5 @@ def cost_section(context: Context) -> Section | None:
     heads, groups = cost.printed(table, context.titles)
     html = fragment("text.html.j2", texts=[cost.note(table)])
     summary = f"{sum(len(rows) for _, rows in groups)} rows"
-    html += fragment("groups.html.j2", summary=summary, heads=heads, groups=groups)
+    html += fragment("groups.html.j2", summary=summary, heads=heads, groups=groups) + context.runs_below()
     return Section("cost", "Cost", html, context.existing(*(f"cost{suffix}" for suffix in SUFFIXES)))

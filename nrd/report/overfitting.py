@@ -11,6 +11,7 @@ from nrd.evaluation.run_metrics import read_history
 from nrd.layout import Layout
 from nrd.report.analyses import TEXT, conditions, described
 from nrd.report.published import read_printed, signed
+from nrd.report.render import DASH, number
 from nrd.report.results import read_csv, read_state, write_csv
 from nrd.report.style import COLOURS, DASHES, empty, plain, save, styled
 from nrd.report.titles import Titles
@@ -86,24 +87,35 @@ def draw_figure_4(data: Path, stem: Path) -> None:
         save(figure, stem)
 
 
-def overfitting_table(table: pd.DataFrame, layout: Layout) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """Return, by dataset, the rows that stand beside the figure: best and last accuracy of each method, and the gain.
+def overfitting_table(
+    table: pd.DataFrame, layout: Layout
+) -> tuple[tuple[str, ...], list[tuple[str, ...]], pd.DataFrame]:
+    """Return what stands beside the figure: heads, rows of each dataset and noise, and their numbers.
 
-    The gain is the last method's last accuracy minus the first's, in points, beside the one that the paper's text
-    names for the same noise.
+    Last and best accuracy of each method, in per cent, and the gain: the last method's last accuracy minus the first's,
+    in points, beside the one that the paper's text names for the same noise.
     """
-    paper = {row.noise: row.value for row in read_printed(layout, "accuracy gain after").itertuples()}
-    methods, groups = list(table["method"].unique()), {}
-    for _, part in conditions(table):
-        accuracies = {method: 100 * line["test_accuracy"] for method, line in part.groupby("method", sort=False)}
-        texts = []
+    paper = {row.noise: row for row in read_printed(layout, "accuracy gain after").itertuples()}
+    methods = list(table["method"].unique())
+    titles = [table.loc[table["method"] == method, "title"].iloc[0] for method in methods]
+    rows, numbers = [], []
+    for title, part in conditions(table):
+        own = {key: part[key].iloc[0] for key in ("dataset", "noise")}
+        texts = [title]
         for method in methods:
-            line = accuracies.get(method)
-            texts += ["–", "–"] if line is None else [f"{line.iloc[-1]:.2f}", f"{line.max():.2f}"]
-        one, other = (accuracies.get(method) for method in (methods[-1], methods[0]))
-        alone = one is None or other is None or len(methods) < 2
-        gain = "–" if alone else signed(one.iloc[-1] - other.iloc[-1])
-        theirs = paper.get(part["noise"].iloc[0], math.nan)
-        row = (part["noise_title"].iloc[0], *texts, gain, "–" if math.isnan(theirs) else f"{theirs:+.0f}")
-        groups.setdefault(part["dataset_title"].iloc[0], []).append(row)
-    return list(groups.items())
+            line = 100 * part.loc[part["method"] == method, "test_accuracy"]
+            last, best = (line.iloc[-1], line.max()) if len(line) else (math.nan, math.nan)
+            own |= {f"{method}_last_percent": last, f"{method}_best_percent": best}
+            texts += [number(last), number(best)]
+        ends = [own[f"{method}_last_percent"] for method in (methods[-1], methods[0])]
+        own["gain_points"] = ends[0] - ends[1] if len(methods) > 1 else math.nan
+        theirs = paper.get(own["noise"])
+        own["published_gain_points"] = theirs.value if theirs else math.nan
+        texts += [signed(own["gain_points"]), f"{theirs.value:+.0f}" if theirs else DASH]
+        rows.append(tuple(texts))
+        numbers.append(own)
+    heads = ["Condition", *(f"{title}, {when}" for title in titles for when in ("last", "best"))]
+    gain = f"{titles[-1]} − {titles[0]}" if titles else "Gain"
+    columns = ["dataset", "noise", *(f"{m}_{kind}_percent" for m in methods for kind in ("last", "best"))]
+    columns += ["gain_points", "published_gain_points"]
+    return (*heads, gain, "Paper (CIFAR-100)"), rows, pd.DataFrame(numbers, columns=columns)

@@ -8,8 +8,9 @@ from nrd.checksums import check_marked
 from nrd.files import write_text
 from nrd.layout import Layout
 from nrd.report.context import Context, fragment
+from nrd.report.paper_parts import unseen_runs
 from nrd.report.render import duration
-from nrd.report.sections import build_sections, settings
+from nrd.report.sections import build_groups, settings
 from nrd.study import Study
 
 PAGE = "index.html"
@@ -32,7 +33,8 @@ def write_page(study: Study, layout: Layout) -> Path:
         modified=bool(context.provenance["git_commit"].str.endswith("+").any()),
         problems=runs[runs["status"].isin(PROBLEMS)].to_dict("records"),
         missing=runs[runs["status"] == "missing"].to_dict("records"),
-        sections=list(build_sections(context)),
+        unseen=unseen_runs(context),
+        groups=list(build_groups(context)),
     )
     path = context.folder / PAGE
     write_text(path, html + "\n")

@@ -13,6 +13,7 @@ from nrd.evaluation.calibration import pool
 from nrd.files import write_text
 from nrd.layout import Layout
 from nrd.report.analyses import TEXT, analyse_runs, described, lines
+from nrd.report.beside import write_beside
 from nrd.report.correction import correction_table, gains_table, write_gains, write_table_1
 from nrd.report.density import draw_density
 from nrd.report.memorised import (
@@ -69,6 +70,7 @@ def write_data(study: Study, layout: Layout, folder: Path, titles: Titles) -> di
     calibration = _write_figure_5(folder, study, layout, titles)
     cells = accuracy_cells(_compared(study, folder), titles)
     write_gains(folder, gains_table(cells, titles, layout), titles)
+    write_beside(folder, titles, layout)
     reasons = {"memorised": no_memory, "dynamics": no_dynamics, "overfitting": overfitting, "calibration": calibration}
     return {figure: found for figure, found in reasons.items() if found}
 

@@ -151,9 +151,10 @@ def draw_polygon(ax: Axes, points: pd.DataFrame, names: tuple[str, ...], image: 
     for place, corner in enumerate(corners):
         _name(ax, place, corner, number, (true, given), names)
     limit = 1.42 if names else 1.36
-    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    # Room below for the image: beside the lower corners it would touch their classes' names.
+    ax.set(xlim=(-limit, limit), ylim=(-limit - 0.45, limit), aspect="equal")
     ax.axis("off")
-    corner = ax.inset_axes((-0.06, -0.04, 0.19, 0.19))
+    corner = ax.inset_axes((-0.04, 0, 0.19, 0.17))
     show_image(corner, image)
     return handles
 

@@ -22,8 +22,10 @@ def reliability(context: Context) -> Section | None:
         "Test images without views, by the confidence of their prediction (10 bins). Bars pool the images of all "
         f"finished seeds; pale bars hold fewer than 0.5 % of them. {ERRORS_NOTE}"
     )
-    html = _with_figure(context, "reliability", "Reliability diagrams", text, table)
+    image = figure_html(context.folder / "reliability", "Reliability diagrams")
+    html = fragment("figure.html.j2", image=image, caption=text, left_out={}, wide=True)
     html += fragment("groups.html.j2", summary="Calibration errors of all methods", heads=heads, groups=groups)
+    html += context.runs_below()
     files = context.figure_files("reliability", RELIABILITY, *(f"calibration{suffix}" for suffix in SUFFIXES))
     return Section("reliability", "Calibration", html, files)
 
@@ -68,7 +70,7 @@ def classes(context: Context) -> Section | None:
     if table.empty:
         return None
     tables = class_tables(table, context.titles)
-    html = fragment("classes.html.j2", caption=CLASSES_NOTE, tables=tables)
+    html = fragment("classes.html.j2", caption=CLASSES_NOTE, tables=tables) + context.runs_below()
     return Section("classes", "Accuracy per class", html, context.existing(*(f"classes{s}" for s in SUFFIXES)))
 
 
@@ -82,13 +84,5 @@ def people_section(context: Context) -> Section | None:
     html = fragment("text.html.j2", texts=[people.note(table)])
     groups = people.groups(table)
     html += fragment("groups.html.j2", summary=f"{len(table)} rows", heads=people.HEADS, groups=groups)
+    html += context.runs_below(set(table[list(analyses.LINE)].itertuples(index=False, name=None)))
     return Section("people", people.NAME, html, context.existing(*(f"people{suffix}" for suffix in SUFFIXES)))
-
-
-def absent(context: Context) -> Section | None:
-    """What the page does not show, and why."""
-    reasons, left_out = (analyses.read_notes(context.folder, key) for key in ("absent", "left_out"))
-    if not reasons and not left_out:
-        return None
-    html = fragment("absent.html.j2", reasons=reasons, left_out=left_out)
-    return Section("absent", "Not on this page", html)

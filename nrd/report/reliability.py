@@ -34,7 +34,9 @@ def write_reliability(study: Study, layout: Layout, analysed: dict[str, Analysed
     seeds pooled), their mean ``confidence`` and their ``accuracy`` (empty in empty bins), then, the same in all rows
     of a line, ``ece`` and ``ece_midpoint`` (means over seeds) and ``published_ece``. All shares in [0, 1].
     """
-    paper, rows = read_published_ece(layout), []
+    # The paper's are of Figure 5, whose cross-entropy is another network than the table's: they belong there.
+    drawn = any("calibration" in block.figures for block in study.config.grid)
+    paper, rows = {} if drawn else read_published_ece(layout), []
     for keys, runs in lines(study, analysed):
         found = pool(run.calibration for run in runs)
         title = titles.methods.get(keys["method"], keys["method"])
@@ -64,8 +66,9 @@ def read_reliability(path: Path) -> pd.DataFrame:
 
 ERRORS_NOTE = (
     "ECE, as a share: mean gap between accuracy and mean confidence in 15 bins, as usually defined; mid-point: in 10 "
-    "bins and to the bin's middle, as in a working code of two of the paper's authors. Both are means over seeds of "
-    "each network's own error. The paper does not say which definition its numbers follow."
+    "bins and to the bin's middle, as in a working code of two of the paper's authors (a confidence stored as 1 stays "
+    "in the last bin). Both are means over seeds of each network's own error. The paper does not say which "
+    "definition its numbers follow."
 )
 
 

@@ -13,9 +13,12 @@ DASH = "–"
 NOT_YET = "not run yet"
 CAPTIONS = {
     "test_accuracy_last": "Test accuracy after the last epoch",
-    "test_accuracy_best": "Best test accuracy over all epochs, chosen by looking at the test part",
+    "test_accuracy_best": "Best test accuracy over all evaluated epochs, chosen by looking at the test part",
     "test_accuracy_validation_selected": "Test accuracy at the epoch that is best on the noisy validation part",
 }
+
+# Why the second best is not bold too.
+MARKS = "(the paper prints both bold, which does not tell them apart)"
 
 EPOCHS = {
     "test_accuracy_last": "Last epoch",
@@ -194,7 +197,8 @@ def escape_latex(text: str) -> str:
 
 def markdown(cells: pd.DataFrame, titles: Titles, accuracy: str) -> str:
     """Return the tables in Markdown, best in bold and second best underlined."""
-    lines = [f"{escape_markdown(caption(cells, accuracy))} **Best**, <ins>second best</ins> of each column.", ""]
+    marks = f"**Best**, <ins>second best</ins> of each column {MARKS}."
+    lines = [f"{escape_markdown(caption(cells, accuracy))} {marks}", ""]
     for grid in grids(cells):
         if grid.title:
             lines += [f"## {escape_markdown(grid.title)}", ""]
@@ -214,7 +218,10 @@ def _markdown_cell(cell: Cell) -> str:
 
 def latex(cells: pd.DataFrame, titles: Titles, accuracy: str) -> str:
     r"""Return the tables in LaTeX for ``\usepackage{booktabs}``, best in bold and second best underlined."""
-    parts = [f"% {escape_latex(caption(cells, accuracy))}", "% Bold: best, underlined: second best of each column."]
+    parts = [
+        f"% {escape_latex(caption(cells, accuracy))}",
+        f"% Bold: best, underlined: second best of each column {MARKS}.",
+    ]
     parts.append(r"% Needs \usepackage{booktabs}.")
     for grid in grids(cells):
         parts += ["", *([f"% {escape_latex(grid.title)}"] if grid.title else []), *_latex_grid(grid, titles)]

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 from markupsafe import Markup
 
-from nrd.report import further, paper_sections, predicted, published, render
+from nrd.report import absent, course_sections, further, paper_sections, predicted, published, render
 from nrd.report.context import Context, Section, figure_html, fragment
 from nrd.report.curves import read_notes
-from nrd.report.links import anchor
+from nrd.report.links import LINE, anchor
 from nrd.report.results import ACCURACIES, PROVENANCE, read_csv
 from nrd.report.tables import STEMS, SUFFIXES, read_cells, table_files
 from nrd.report.titles import MAIN
@@ -38,18 +38,33 @@ def selection(context: Context) -> Section | None:
     """The same tables at other epochs: how much the choice of the epoch matters."""
     parts, files = [], []
     for key in ACCURACIES[1:]:
-        if context.existing(f"{STEMS[key]}.csv"):
+        if not context.existing(f"{STEMS[key]}.csv"):
+            continue
+        if (cells := read_cells(context.folder / f"{STEMS[key]}.csv"))["n"].any():
             parts.append(Markup("<h3>{}</h3>").format(render.EPOCHS[key]))
-            parts.append(_accuracy_html(context, read_cells(context.folder / f"{STEMS[key]}.csv"), key))
+            parts.append(_accuracy_html(context, cells, key))
             files += [f"{STEMS[key]}{suffix}" for suffix in SUFFIXES]
     if not parts:
         return None
+    parts.append(fragment("text.html.j2", texts=_about_epochs(context.study)))
     return Section("selection", "Other choices of the epoch", Markup("").join(parts), context.existing(*files))
+
+
+def _about_epochs(study: Study) -> list[str]:
+    """Say which epochs there are to choose from, and why none is selected by validation."""
+    specs, texts = study.compared.specs.values(), []
+    if intervals := sorted({spec.evaluation_interval for spec in specs} - {1}):
+        texts.append(
+            f"Networks are evaluated after every {' or '.join(map(str, intervals))} epochs and after the last."
+        )
+    if not any(spec.validation for spec in specs):
+        texts.append("No epoch is selected by validation: these runs were trained on all images, without such a part.")
+    return texts
 
 
 def _accuracy_html(context: Context, cells: pd.DataFrame, key: str) -> Markup:
     grids = [(_grid_title(grid, cells, context), grid.narrow(MAX_COLUMNS)) for grid in render.grids(cells)]
-    values = {"grids": grids, "titles": context.titles, "caption": render.caption(cells, key)}
+    values = {"grids": grids, "titles": context.titles, "caption": render.caption(cells, key), "marks": render.MARKS}
     return fragment("accuracy.html.j2", **values)
 
 
@@ -73,6 +88,7 @@ def comparison(context: Context) -> Section | None:
         "settings": settings(context.study),
     }
     html = fragment("comparison.html.j2", heads=published.HEADS[2:], **values)
+    html += context.runs_below(set(table[LINE].itertuples(index=False, name=None)))
     files = context.existing(*(f"comparison{suffix}" for suffix in SUFFIXES))
     tables = published.named(sorted(set(table["source"])))
     return Section("comparison", f"{tables} beside the published numbers", html, files)
@@ -111,12 +127,14 @@ def curves(context: Context) -> Section | None:
 
 
 def memorisation(context: Context) -> Section | None:
-    """What becomes of mislabeled training images."""
+    """What becomes of training images."""
     text = (
-        "Mislabeled training images that the network predicts as their given, wrong label (memorised) "
-        "or as their true label (resisted). Lines: mean over seeds; bands: smallest to largest."
+        "Training images by what the network predicts of them while it is trained on them (training views). Mislabeled "
+        "ones: their true label (resisted), the given, wrong one (memorised), or another class; clean ones: their "
+        "label, or another class. "
+        "Each of the two groups adds up to 100 %. Lines: mean over seeds; bands: smallest to largest."
     )
-    return _figure(context, "memorisation", "Memorisation of wrong labels", text, "curves.csv")
+    return _figure(context, "memorisation", "Memorisation of training labels", text, "curves.csv")
 
 
 def _figure(context: Context, stem: str, title: str, text: str, data: str) -> Section | None:
@@ -169,39 +187,44 @@ def settings(study: Study) -> list[tuple[str, str]]:
     return [(key, ", ".join(map(str, dict.fromkeys(found)))) for key, found in values.items() if found]
 
 
-# In the order of the page.
-SECTIONS: list[Callable[[Context], Section | None]] = [
+# In the order of the page, in two groups.
+PAPER: list[Callable[[Context], Section | None]] = [
+    paper_sections.label_correction,
     accuracy,
     comparison,
+    further.published_section,
     further.imagenet,
+    further.ledger,
+    paper_sections.dynamics,
+    paper_sections.density,
+    paper_sections.polygons,
+    paper_sections.vicinal_calibration,
     further.architecture_section,
+    course_sections.overfitting,
+    course_sections.calibration,
+    course_sections.gains,
+]
+BEYOND: list[Callable[[Context], Section | None]] = [
+    selection,
     further.variants_section,
     further.search,
     further.pairs,
     curves,
     memorisation,
-    paper_sections.label_correction,
-    paper_sections.density,
-    paper_sections.polygons,
-    paper_sections.vicinal_calibration,
-    paper_sections.dynamics,
-    paper_sections.overfitting,
-    paper_sections.calibration,
-    paper_sections.gains,
     predicted.confusion,
     predicted.classes,
     predicted.reliability,
     predicted.people_section,
-    selection,
     further.cost_section,
-    further.ledger,
-    predicted.absent,
+    absent.absent,
     runs,
 ]
+SECTIONS = {"The paper": PAPER, "Beyond the paper": BEYOND}
 
 
-def build_sections(context: Context) -> Iterator[Section]:
-    """Yield the sections that have something to show."""
-    for function in SECTIONS:
-        if (section := function(context)) is not None:
-            yield section
+def build_groups(context: Context) -> Iterator[tuple[str, list[Section]]]:
+    """Yield each group's title and those of its sections that have something to show."""
+    for title, functions in SECTIONS.items():
+        found = [section for function in functions if (section := function(context)) is not None]
+        if found:
+            yield title, found

@@ -51,7 +51,10 @@ RC = {
 
 
 def line_styles(keys: list[tuple[str, str]]) -> dict[tuple[str, str], dict]:
-    """Return colour and dashes of each (method, variant): a colour per method, dashes per variant of it."""
+    """Return colour and dashes of each (method, variant): a colour per method, dashes per variant of it.
+
+    From the fifth method on every four are dashed in turn: so many colours alone are hard to tell apart.
+    """
     methods = list(dict.fromkeys(method for method, _ in keys))
     variants: dict[str, list[str]] = {}
     styles = {}
@@ -60,7 +63,7 @@ def line_styles(keys: list[tuple[str, str]]) -> dict[tuple[str, str], dict]:
         if variant not in own:
             own.append(variant)
         place = methods.index(method)
-        dashes = own.index(variant) + place // len(COLOURS)
+        dashes = own.index(variant) + place // 4 % 2 + 2 * (place // len(COLOURS))
         styles[method, variant] = {
             "color": COLOURS[place % len(COLOURS)],
             "linestyle": DASHES[dashes % len(DASHES)],

@@ -15,7 +15,7 @@ import pandas as pd
 
 from nrd.files import write_text
 from nrd.layout import Layout
-from nrd.report import published, render
+from nrd.report import published, published_tables, render
 from nrd.report.extras import write_extras
 from nrd.report.results import ACCURACIES, read_csv, read_results, write_csv
 from nrd.report.titles import Titles, read_titles
@@ -128,6 +128,8 @@ def write_tables(study: Study, layout: Layout) -> None:
                 part = cells if file.label is None else cells[cells["table"] == file.label]
                 _write(folder / file.stem, part, titles, accuracy)
             _write_comparison(study, folder, published.compare(cells, titles, layout), titles)
+            if (paper := published_tables.published_table(study, cells, titles, layout)) is not None:
+                published_tables.write_published(folder, paper, titles)
             write_text(folder / "summary.json", json.dumps(summary(cells), indent=2) + "\n")
         else:
             _write(folder / STEMS[accuracy], cells, titles, accuracy)
@@ -150,7 +152,7 @@ def summary(cells: pd.DataFrame) -> dict:
 def _accuracies(results: pd.DataFrame, titles: Titles) -> Iterator[tuple[str, pd.DataFrame]]:
     for accuracy in ACCURACIES:
         cells = accuracy_cells(results, titles, accuracy)
-        if accuracy == ACCURACIES[0] or cells["n"].any():
+        if accuracy in ACCURACIES[:2] or cells["n"].any():  # what every run has, and its epochs by validation
             yield accuracy, cells
 
 

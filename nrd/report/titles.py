@@ -60,3 +60,15 @@ def noise_title(noise: NoiseSpec) -> str:
     # The usual asymmetric noise of a dataset is simply "asymmetric"; its other definitions say which they are.
     title = NOISE_SLUGS.get(kind, noise.definition) or "asymmetric"
     return f"{title.replace('-', ' ')} {100 * noise.rate:.6g} %"
+
+
+def slug_title(slug: str) -> str:
+    """Title of a noise that no run of a study may have, from our slug of it.
+
+    >>> slug_title("sym40"), slug_title("clean")
+    ('symmetric 40 %', 'no noise')
+    """
+    kind = slug.rstrip("0123456789")
+    if kind == slug:
+        return "no noise" if slug == "clean" else slug
+    return f"{NOISE_SLUGS.get(kind, kind) or 'asymmetric'} {slug.removeprefix(kind)} %".replace("-", " ")

@@ -17,8 +17,8 @@ NOTE = (
 
 
 def wanted(study: Study) -> bool:
-    """Whether a study is about the paper's grid: it has both CIFAR datasets."""
-    return {"cifar10", "cifar100"} <= {spec.dataset.name for spec in study.specs.values()}
+    """Whether a study is about the paper: it has blocks for its figures, or both CIFAR datasets of its grid."""
+    return study.shows_paper or {"cifar10", "cifar100"} <= {spec.dataset.name for spec in study.specs.values()}
 
 
 def webvision_table(layout: Layout) -> pd.DataFrame | None:

@@ -6,7 +6,13 @@ from pathlib import Path
 
 from nrd.files import write_if_changed
 from nrd.gpus import count_gpus
-from nrd.layout import PAPER_FIGURES, TRAINED
+from nrd.layout import (
+    FIGURE_FILES,
+    PAPER_FIGURES,
+    RESULT_FILES,
+    TABLE_FILES,
+    TRAINED,
+)
 from nrd.spec import SpecError
 from nrd.study import Project
 from nrd.training.slots import slots_per_gpu
@@ -96,11 +102,48 @@ def study_analyses(study):
     ]
 
 
-def paper_figures(study):
-    """Files of the paper's figures, for a study that has blocks for them."""
-    if not any(run.figures for run in STUDIES[study].runs):
-        return []
-    return expand(rules.paper_figures.output, study=study)
+# Files that stand in Snakemake's own report, each with a caption in workflow/report.
+SHOWN = {
+    "accuracy.csv": "accuracy table",
+    "curves.svg": "accuracy over epochs",
+    "memorisation.svg": "memorisation",
+    "architecture.svg": "Figure 3: architecture",
+    "reliability.svg": "calibration",
+    "confusion.svg": "learned confusion",
+    "table1.csv": "Table 1: label correction",
+    "figure1.svg": "Figure 1: views against memorised labels",
+    "figure2a.svg": "Figure 2a: predictions on views",
+    "figure2b.svg": "Figure 2b: calibration of vicinal predictions",
+    "figure4.svg": "Figure 4: long training",
+    "figure5.svg": "Figure 5: calibration, CE against NRD",
+    "table6.svg": "Table 6: memorisation in time",
+    "index.html": "the whole page",
+}
+
+
+def report_files(files):
+    """Declare files of a study's report."""
+    return [report_file(file) for file in files]
+
+
+def report_file(file):
+    path = f"results/reports/{{study}}/{file}"
+    if file not in SHOWN:
+        return path
+    return report(
+        path,
+        caption=f"../report/{Path(file).stem}.rst",
+        category="{study}",
+        labels={"what": SHOWN[file]},
+    )
+
+
+def report_paths(study):
+    """What a study's report always holds but for the page; the paper's figures where it has blocks for them."""
+    files = [*RESULT_FILES, *TABLE_FILES, *FIGURE_FILES]
+    if STUDIES[study].shows_paper:
+        files += PAPER_FIGURES
+    return [f"results/reports/{study}/{file}" for file in files]
 
 
 def wanted_studies():

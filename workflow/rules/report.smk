@@ -3,7 +3,7 @@ rule results:
         runs="results/studies/{study}/runs.jsonl",
         metrics=lambda w: study_runs(w.study, "metrics.json"),
     output:
-        expand("results/reports/{{study}}/{file}.csv", file=["results", "provenance"]),
+        report_files(RESULT_FILES),
     log:
         "results/logs/report/{study}.results.log",
     benchmark:
@@ -20,13 +20,7 @@ rule tables:
     input:
         "results/reports/{study}/results.csv",
     output:
-        report(
-            "results/reports/{study}/accuracy.csv",
-            caption="../report/accuracy.rst",
-            category="{study}",
-            labels={"what": "accuracy table"},
-        ),
-        expand("results/reports/{{study}}/accuracy.{suffix}", suffix=["md", "tex"]),
+        report_files(TABLE_FILES),
     log:
         "results/logs/report/{study}.tables.log",
     benchmark:
@@ -43,29 +37,9 @@ rule figures:
     input:
         "results/reports/{study}/results.csv",
         lambda w: study_runs(w.study, "history.csv"),
+        lambda w: study_runs(w.study, "predictions.npz"),
     output:
-        report(
-            "results/reports/{study}/curves.svg",
-            caption="../report/curves.rst",
-            category="{study}",
-            labels={"what": "accuracy over epochs"},
-        ),
-        report(
-            "results/reports/{study}/memorisation.svg",
-            caption="../report/memorisation.rst",
-            category="{study}",
-            labels={"what": "memorisation"},
-        ),
-        report(
-            "results/reports/{study}/architecture.svg",
-            caption="../report/architecture.rst",
-            category="{study}",
-            labels={"what": "architecture"},
-        ),
-        expand(
-            "results/reports/{{study}}/curves.{suffix}", suffix=["csv", "png", "pdf"]
-        ),
-        "results/reports/{study}/architecture.json",
+        report_files(FIGURE_FILES),
     log:
         "results/logs/report/{study}.figures.log",
     benchmark:
@@ -86,7 +60,7 @@ rule paper_figures:
         lambda w: study_runs(w.study, "predictions.npz"),
         lambda w: study_analyses(w.study),
     output:
-        expand("results/reports/{{study}}/{file}", file=PAPER_FIGURES),
+        report_files(PAPER_FIGURES),
     log:
         "results/logs/report/{study}.paper-figures.log",
     benchmark:
@@ -101,19 +75,11 @@ rule paper_figures:
 
 rule page:
     input:
-        lambda w: paper_figures(w.study),
-        rules.results.output,
-        rules.tables.output,
-        rules.figures.output,
+        lambda w: report_paths(w.study),
         # Where MLflow shows the runs: the page links to it.
         "results/studies/{study}/tracked.txt",
     output:
-        report(
-            "results/reports/{study}/index.html",
-            caption="../report/page.rst",
-            category="{study}",
-            labels={"what": "the whole page"},
-        ),
+        report_file("index.html"),
     log:
         "results/logs/report/{study}.page.log",
     benchmark:
@@ -126,7 +92,8 @@ rule page:
         "{params.nrd} report {wildcards.study} --part page > {log} 2>&1"
 
 
-# One target per study, named like it.
+# One target per study, named like it. It asks for every file of the report: Snakemake does not miss one that only the
+# page, which is there, was made from.
 for study_name in STUDIES:
 
     rule:
@@ -134,4 +101,5 @@ for study_name in STUDIES:
             study_name
         input:
             f"results/reports/{study_name}/index.html",
+            report_paths(study_name),
             f"results/studies/{study_name}/tracked.txt",
