@@ -1,6 +1,9 @@
 """The step: compiled into one graph it does what it does eagerly, it never waits for the device, it stays small."""
 
 import copy
+import gc
+import math
+import weakref
 from contextlib import contextmanager, nullcontext
 
 import pytest
@@ -11,7 +14,7 @@ from nrd.methods.base import Batch, Context
 from nrd.spec import TeacherSpec
 from nrd.study import Project
 from nrd.training.build import build_method, build_optimizer
-from nrd.training.step import Step, wants_compilation
+from nrd.training.step import Step, forget_compiled, wants_compilation
 from tests.conftest import REPOSITORY
 
 CPU = torch.device("cpu")
@@ -128,6 +131,30 @@ def test_compiled_into_whole_graphs_a_step_is_the_eager_one(name):
     assert worst_difference(eager_method, compiled_method) < 1e-5
 
 
+def test_many_kinds_of_step_compile_in_one_process_and_can_be_freed():
+    """PyTorch keeps eight kinds of one function's code, and these are more."""
+    limit, graphs, losses = torch._dynamo.config.recompile_limit, [], []
+
+    def remember(graph, inputs):
+        graphs.append(weakref.ref(graph))
+        return graph.forward
+
+    torch._dynamo.reset()
+    one = base_spec("ce").network
+    networks = [
+        one.model_copy(update={"options": {"widths": (width,), "blocks": (1,)}}) for width in range(2, 4 + limit)
+    ]
+    for network in networks:  # each width is another kind
+        method, step = make("nrd", network=network, compiled=True, backend={"backend": remember})
+        losses += two_epochs(method, step)
+        del method, step
+    assert len(graphs) == 2 * len(networks) > 2 * limit
+    assert all(map(math.isfinite, losses))
+    forget_compiled()
+    gc.collect()
+    assert [graph for graph in graphs if graph() is not None] == []
+
+
 @pytest.mark.parametrize("name", ["gjs", "nrd", "nrd, teacher ema, copied buffers"])
 def test_graphs_write_only_to_tensors_that_stay(name):
     """A CUDA graph knows tensors by their addresses; one that writes to an input that may move is never captured."""
@@ -141,7 +168,7 @@ def test_graphs_write_only_to_tensors_that_stay(name):
     torch._dynamo.reset()
     method, step = make(name, compiled=True, backend={"backend": record})
     two_epochs(method, step)
-    gradients = [node for node in moving if node.startswith("l_args_1_")]
+    gradients = [node for node in moving if node.startswith("l_gradients_")]
     assert len(gradients) == len(method.trainable())
     others = {node for node in moving if node not in gradients}
     roles = [f"l_views_{role}_{index}_" for role, count in method.view_counts.items() for index in range(count)]
