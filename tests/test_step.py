@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nrd.augment import VIEWS, create_view
 from nrd.methods.base import Batch, Context
 from nrd.spec import TeacherSpec
 from nrd.study import Project
@@ -362,11 +363,18 @@ def test_a_captured_step_of_the_papers_network_waits_for_nothing_and_is_small():
     assert torch.cuda.max_memory_allocated() < 8 * 2**30
 
 
-@GPU
-@pytest.mark.parametrize("name", ["crop", "gjs", "paper", "autoaugment", "augmix", "augmix_original"])
-def test_augmentation_does_not_wait_for_the_device(name):
-    from nrd.augment import create_view
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_looks_at_no_value(name):
+    """All that decides what is computed is drawn on the host."""
+    view = create_view(name, (0.5,) * 3, (0.25,) * 3)
+    draw = view.draw(64, 32, 32, torch.Generator().manual_seed(0))
+    result = view.to("meta")(torch.empty(64, 3, 32, 32, dtype=torch.uint8, device="meta"), draw)
+    assert result.device.type == "meta" and result.shape == (64, 3, 32, 32)
 
+
+@GPU
+@pytest.mark.parametrize("name", VIEWS)
+def test_augmentation_does_not_wait_for_the_device(name):
     view = create_view(name, (0.5,) * 3, (0.25,) * 3).to("cuda")
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(256, (512, 3, 32, 32), dtype=torch.uint8, generator=draw).cuda()
@@ -377,7 +385,6 @@ def test_augmentation_does_not_wait_for_the_device(name):
 
 
 def test_drawing_ahead_changes_nothing():
-    from nrd.augment import create_view
     from nrd.training.batches import DrawAhead, draw_views
 
     views = {"student": create_view("gjs", (0.5,), (0.5,)), "teacher": create_view("augmix", (0.5,), (0.5,))}
