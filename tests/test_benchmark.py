@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import runpy
 import shutil
 
 import pytest
@@ -274,6 +276,16 @@ def test_views_ratios_are_those_of_turns_with_their_range(monkeypatch):
     assert (row["times_faster_lowest"], row["times_faster"], row["times_faster_highest"]) == (3.0, 4.0, 9.0)
     assert (row["nrd"], row["torchvision_pil"], row["torchvision_tensor"]) == (30.0, 3.0, 10.0)
     assert table._range("times_faster")(row) == "3.0–9.0"
+
+
+def test_what_was_tried_can_be_measured_anew(monkeypatch, capsys):
+    tried = runpy.run_path(str(REPOSITORY / "workflow/scripts/tried.py"))
+    monkeypatch.setitem(tried["compare"].__globals__, "TURNS", 1)
+    tried["main"](0.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8
+    for line in lines:
+        assert re.search(r": \d+\.\d\d \(\d+\.\d\d–\d+\.\d\d\)$", line), line
 
 
 MEASURED = sorted((REPOSITORY / "results/measured/performance").glob("*.json"))
