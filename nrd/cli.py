@@ -217,7 +217,7 @@ def estimate(
     study: Annotated[str, typer.Argument(help="Name in params/studies.")],
     device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto is the GPU where there is one.")] = "auto",
     threads: Annotated[int, typer.Option(min=1)] = 1,
-    at_a_time: Annotated[Optional[int], typer.Option(min=1, help="Runs at a time; on CPU one per core.")] = None,  # noqa: UP045
+    at_a_time: Annotated[Optional[int], typer.Option(min=1, help="Runs at a time; one per core or GPU.")] = None,  # noqa: UP045
     seconds: Annotated[float, typer.Option(min=0, help="Measure each kind of step this long.")] = 1.0,
     root: Root = HERE,
 ) -> None:
@@ -238,11 +238,10 @@ def _estimate(
 ) -> str:
     import torch
 
-    from nrd.gpus import count_gpus
     from nrd.training.build import pick_device
     from nrd.training.estimate import cost_key, measure_all, run_seconds
     from nrd.training.machine import describe
-    from nrd.training.slots import slots_per_gpu
+    from nrd.training.slots import usable_gpus
 
     torch.set_num_threads(threads)
     device = pick_device(device_name)
@@ -251,8 +250,9 @@ def _estimate(
     for spec in missing:
         sizes = project.datasets[spec.dataset.name]
         total += run_seconds(spec, costs[cost_key(spec)], sizes.train_size, sizes.test_size)
-    here = (os.cpu_count() or 1) // threads if device.type == "cpu" else count_gpus() * slots_per_gpu()
-    slots = at_a_time or max(1, here)
+    # What several runs gain on one GPU was not measured: `nrd benchmark slots` does that.
+    here = max(1, (os.cpu_count() or 1) // threads if device.type == "cpu" else len(usable_gpus()))
+    slots = min(at_a_time or here, here) if device.type == "cuda" else at_a_time or here
     where = f"{describe(device)['device']}, {slots} run(s) at a time, {threads} thread(s) each"
     return (
         f"{study.config.name}: {len(missing)} of {len(study.specs)} runs are missing; "

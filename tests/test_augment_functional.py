@@ -1,5 +1,6 @@
 """Every operation against Pillow, pixel by pixel, with a magnitude of its own for every image."""
 
+import functools
 import math
 
 import pytest
@@ -139,6 +140,49 @@ def test_fast_bilinear_is_within_a_level_on_one_pixel_in_ten_thousand(name):
     assert difference.count_nonzero() <= 1e-4 * difference.numel()
 
 
+@pytest.mark.parametrize("value", [0.05, 0.1, 0.2, 0.3, 0.5, 1.5, 9.9, 30.0])
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_fast_bilinear_is_within_a_level_at_round_magnitudes(name, value):
+    """There it is off more often: many exact values are whole, and Pillow's may end just below them."""
+    for images in (real_images()[:200], batch("colour")[:, :, :33, :17], batch("flat")):
+        exact, fast = (getattr(F, name)(images, value, mode).int() for mode in ("bilinear", "bilinear_fast"))
+        assert (fast - exact).abs().max() <= 1
+        assert (fast != exact).double().mean() <= 0.05
+
+
+def test_how_images_lie_in_memory_changes_nothing():
+    """Transposed, channels last, every second column, and expanded: each operation gives what it gives for a copy."""
+    images = real_images()[:20]
+    inputs = (images.transpose(2, 3), images.to(memory_format=torch.channels_last), images[..., ::2], images.flip(3))
+    inputs += (images.transpose(0, 1).contiguous().transpose(0, 1), images[:1].expand(20, -1, -1, -1))
+    half = torch.full((20,), 5)
+    framed = {
+        "crop": lambda images: F.crop(images, half, half),
+        "crop_and_flip": lambda images: F.crop_and_flip(images, half, half, half > 0),
+        "cutout": lambda images: F.cutout(images, half, half, 4),
+        "erase": lambda images: F.erase(images, half, half, half, half, (1, 2, 3)),
+        "flip": lambda images: F.flip(images, half > 0),
+        "apply_table": lambda images: F.apply_table(images, torch.arange(255, -1, -1).expand(20, 1, 256)),
+        "grayscale": F.grayscale,
+    }
+    for name in F.__all__:
+        function = framed.get(name) or functools.partial(call, name)
+        for lying in inputs:
+            copy = lying.contiguous().clone()
+            assert torch.equal(function(lying), function(copy)), (name, lying.stride())
+            assert torch.equal(lying, copy), "the input is not changed"
+
+
+def call(name, images):
+    """Call an operation with magnitudes of its own for each image."""
+    function = getattr(F, name)
+    if name in ("autocontrast", "equalize", "invert"):
+        return function(images)
+    if name == "affine":
+        return function(images, torch.tensor([[0.9, 0.2, 1.0, -0.1, 1.1, 0.0]]).expand(len(images), -1), "bilinear")
+    return function(images, random_magnitudes(name, len(images)))
+
+
 @pytest.mark.parametrize("images", ["digits", "colour"])
 @pytest.mark.parametrize("fill", [0, 9])
 @pytest.mark.parametrize("padding", [1, 4])
@@ -230,6 +274,15 @@ def test_wrong_arguments_are_refused():
         F.rotate(images, torch.ones(3), "bicubic")
     with pytest.raises(ValueError, match="fill"):
         F.rotate(images, torch.ones(3), fill=(1, 2))
+    for fill in (300, -1, (0, 256, 0)):
+        for function in (F.rotate, F.shear_x):
+            with pytest.raises(ValueError, match="0 to 255"):
+                function(images, torch.ones(3), fill=fill)
+        one = torch.ones(3, dtype=torch.int64)
+        with pytest.raises(ValueError, match="0 to 255"):
+            F.erase(images, one, one, one, one, fill)
+        with pytest.raises(ValueError, match="0 to 255"):
+            F.crop(images, one, one, fill=fill)
     with pytest.raises(ValueError, match="matrices"):
         F.affine(images, torch.ones(2, 6))
 

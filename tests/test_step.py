@@ -1,17 +1,21 @@
 """The step: compiled into one graph it does what it does eagerly, it never waits for the device, it stays small."""
 
 import copy
+import gc
+import math
+import weakref
 from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nrd.augment import VIEWS, create_view
 from nrd.methods.base import Batch, Context
 from nrd.spec import TeacherSpec
 from nrd.study import Project
 from nrd.training.build import build_method, build_optimizer
-from nrd.training.step import Step, wants_compilation
+from nrd.training.step import Step, forget_compiled, wants_compilation
 from tests.conftest import REPOSITORY
 
 CPU = torch.device("cpu")
@@ -128,6 +132,30 @@ def test_compiled_into_whole_graphs_a_step_is_the_eager_one(name):
     assert worst_difference(eager_method, compiled_method) < 1e-5
 
 
+def test_many_kinds_of_step_compile_in_one_process_and_can_be_freed():
+    """PyTorch keeps eight kinds of one function's code, and these are more."""
+    limit, graphs, losses = torch._dynamo.config.recompile_limit, [], []
+
+    def remember(graph, inputs):
+        graphs.append(weakref.ref(graph))
+        return graph.forward
+
+    torch._dynamo.reset()
+    one = base_spec("ce").network
+    networks = [
+        one.model_copy(update={"options": {"widths": (width,), "blocks": (1,)}}) for width in range(2, 4 + limit)
+    ]
+    for network in networks:  # each width is another kind
+        method, step = make("nrd", network=network, compiled=True, backend={"backend": remember})
+        losses += two_epochs(method, step)
+        del method, step
+    assert len(graphs) == 2 * len(networks) > 2 * limit
+    assert all(map(math.isfinite, losses))
+    forget_compiled()
+    gc.collect()
+    assert [graph for graph in graphs if graph() is not None] == []
+
+
 @pytest.mark.parametrize("name", ["gjs", "nrd", "nrd, teacher ema, copied buffers"])
 def test_graphs_write_only_to_tensors_that_stay(name):
     """A CUDA graph knows tensors by their addresses; one that writes to an input that may move is never captured."""
@@ -141,7 +169,7 @@ def test_graphs_write_only_to_tensors_that_stay(name):
     torch._dynamo.reset()
     method, step = make(name, compiled=True, backend={"backend": record})
     two_epochs(method, step)
-    gradients = [node for node in moving if node.startswith("l_args_1_")]
+    gradients = [node for node in moving if node.startswith("l_gradients_")]
     assert len(gradients) == len(method.trainable())
     others = {node for node in moving if node not in gradients}
     roles = [f"l_views_{role}_{index}_" for role, count in method.view_counts.items() for index in range(count)]
@@ -335,11 +363,18 @@ def test_a_captured_step_of_the_papers_network_waits_for_nothing_and_is_small():
     assert torch.cuda.max_memory_allocated() < 8 * 2**30
 
 
-@GPU
-@pytest.mark.parametrize("name", ["crop", "gjs", "paper", "autoaugment", "augmix", "augmix_original"])
-def test_augmentation_does_not_wait_for_the_device(name):
-    from nrd.augment import create_view
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_looks_at_no_value(name):
+    """All that decides what is computed is drawn on the host."""
+    view = create_view(name, (0.5,) * 3, (0.25,) * 3)
+    draw = view.draw(64, 32, 32, torch.Generator().manual_seed(0))
+    result = view.to("meta")(torch.empty(64, 3, 32, 32, dtype=torch.uint8, device="meta"), draw)
+    assert result.device.type == "meta" and result.shape == (64, 3, 32, 32)
 
+
+@GPU
+@pytest.mark.parametrize("name", VIEWS)
+def test_augmentation_does_not_wait_for_the_device(name):
     view = create_view(name, (0.5,) * 3, (0.25,) * 3).to("cuda")
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(256, (512, 3, 32, 32), dtype=torch.uint8, generator=draw).cuda()
@@ -350,7 +385,6 @@ def test_augmentation_does_not_wait_for_the_device(name):
 
 
 def test_drawing_ahead_changes_nothing():
-    from nrd.augment import create_view
     from nrd.training.batches import DrawAhead, draw_views
 
     views = {"student": create_view("gjs", (0.5,), (0.5,)), "teacher": create_view("augmix", (0.5,), (0.5,))}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from nrd.augment._tensors import Fill, check_images, fill_colour, per_image, send
+from nrd.augment._tensors import Fill, check_images, check_levels, fill_colour, per_image, send
 
 
 def crop_and_flip(
@@ -111,6 +111,7 @@ def erase(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tens
     if fill == 0 and images.dtype == torch.float32:
         # Clearing bits is an order of magnitude faster on the CPU, and leaves no negative zeros as a product would.
         return (images.view(torch.int32) & (~mask).to(torch.int32).neg_()).view(torch.float32)
+    check_levels([fill], images)
     return images.masked_fill(mask, fill)
 
 

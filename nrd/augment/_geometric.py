@@ -224,8 +224,9 @@ def affine(images: Tensor, matrices: Tensor, interpolation: Interpolation = "nea
     Args:
         images: uint8 ``(N, C, H, W)``, sides below 32768.
         matrices: ``(N, 6)`` floats, from output to input; taken in float64.
-        interpolation: ``nearest``, ``bilinear`` (float64, equal to Pillow) or ``bilinear_fast`` (float32, a grey
-            level off on fewer than one pixel in ten thousand).
+        interpolation: ``nearest``, ``bilinear`` (float64, equal to Pillow) or ``bilinear_fast`` (float32, one grey
+            level off on fewer than one pixel in ten thousand, and at round magnitudes, where many exact values are
+            whole and Pillow's may end just below them, on up to a few in a hundred).
         fill: grey level or colour where the input does not reach.
 
     Returns:

@@ -128,7 +128,7 @@ def sharpness(images: Tensor, factor: Tensor | float) -> Tensor:
     total = (columns[..., :-2] + columns[..., 1:-1] + columns[..., 2:]).add_(centre * 4)
     # A sum over 13 is never closer than 1/26 to a half, so float32 rounds it exactly.
     smooth = total.to(torch.float32).mul_(1 / 13).add_(0.5).floor_()
-    result = images.clone()
+    result = images.clone(memory_format=torch.contiguous_format)  # or what is flattened may be a copy
     blended = result.flatten(2)[..., width + 1 : -width - 1]
     blended.copy_(_blend(smooth, centre, factor))
     for border in (0, -1):

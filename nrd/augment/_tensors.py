@@ -64,16 +64,27 @@ def per_image(values: Tensor | float, images: Tensor, dtype: torch.dtype) -> Ten
     return send(values.to(dtype), images.device)
 
 
+def check_levels(values: Sequence[float], images: Tensor) -> None:
+    """Refuse what is no grey level; images of floats take any number.
+
+    Raises:
+        ValueError: if images are uint8 and a value lies outside 0 to 255.
+    """
+    if images.dtype == torch.uint8 and not all(0 <= value <= 255 for value in values):
+        raise ValueError(f"fill {', '.join(map(str, values))}: grey levels go from 0 to 255")
+
+
 def fill_colour(fill: Fill, images: Tensor) -> Tensor | None:
     """Return the fill as ``(1, C, 1, 1)`` in the images' type, or None where it is 0 in every channel.
 
     A colour given for RGB fills grey images with its luma.
 
     Raises:
-        ValueError: if a sequence has neither one value per channel nor three.
+        ValueError: if a sequence has neither one value per channel nor three, or a value is no grey level.
     """
     channels = images.shape[1]
     values = [fill] * channels if isinstance(fill, int) else list(fill)
+    check_levels(values, images)
     if channels == 1 and len(values) == 3:
         red, green, blue = values
         values = [(19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16]

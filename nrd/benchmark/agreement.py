@@ -1,7 +1,7 @@
 """Accuracy is not traded for speed: the fast step and the plain reference train the same, seed by seed."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,17 @@ from nrd.models import create_model
 from nrd.randomness import generator
 from nrd.spec import NetworkSpec, RunSpec
 from nrd.training.schedule import learning_rate
+from nrd.training.step import forget_compiled
 
 # A quarter of the pocket network's width.
 NETWORK = NetworkSpec(name="preact_resnet", options={"widths": (16, 32, 64), "blocks": (1, 1, 1), "stem_stride": 2})
 NOISE = ("symmetric", 0.4)
-# Two-sided 97.5 % quantiles of Student's t by degrees of freedom.
-STUDENT_T = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+
+
+def fitting(datasets: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the datasets that the network and the plain reference take: 32×32, colour, ten classes."""
+    wanted = (3, 32, 10)
+    return tuple(name for name, it in datasets.items() if (it.channels, it.image_size, it.num_classes) == wanted)
 
 
 def measure(
@@ -41,7 +46,7 @@ def measure(
         test: the same, to judge by.
         spec: what to train.
         epochs: of each training, on a cosine schedule.
-        seeds: number of pairs, 2 to 10.
+        seeds: number of pairs, at least 2.
         device: None is the CPU.
         report: called with each pair's row.
 
@@ -49,6 +54,8 @@ def measure(
         ``pairs`` with the accuracies of both, their mean ``difference`` (ours less the reference's) with the
         half-width ``interval`` of its 95 % confidence interval, all in percentage points.
     """
+    from scipy.stats import t as student
+
     device = device or torch.device("cpu")
     pairs = []
     for seed in range(1, seeds + 1):
@@ -58,6 +65,7 @@ def measure(
             "nrd": _train_ours(spec, epochs, seed, (train[0], given), test, device),
             "reference": _train_reference(spec, epochs, seed, (train[0], given), test, device),
         }
+        forget_compiled()
         report(row)
         pairs.append(row)
     differences = np.array([row["nrd"] - row["reference"] for row in pairs])
@@ -70,7 +78,7 @@ def measure(
         "noise": " ".join(map(str, NOISE)),
         "pairs": pairs,
         "difference": float(differences.mean()),
-        "interval": float(STUDENT_T[seeds - 1] * spread),
+        "interval": float(student.ppf(0.975, seeds - 1) * spread),
     }
 
 

@@ -17,14 +17,16 @@ Output = Annotated[Optional[Path], typer.Option("--json", help="Also write the n
 View = Annotated[str, typer.Option(help="View of the student.")]
 Teacher = Annotated[str, typer.Option(help="View of the teacher.")]
 Precision = Annotated[str, typer.Option(help="float32 or bfloat16.")]
+Epochs = Annotated[int, typer.Option(min=1, help="Of a whole run, whose seconds are told.")]
 Root = Annotated[Path, typer.Option("--root", help="Folder that holds params/ and data/.", envvar="NRD_ROOT")]
 
 
 @app.command()
 def augment(
     views: Annotated[Optional[list[str]], typer.Argument(help="Names of views.")] = None,  # noqa: UP045
-    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 512,
+    batch: Annotated[Optional[int], typer.Option(min=1, help="Images at a time; by default as suits.")] = None,  # noqa: UP045
     seconds: Annotated[float, typer.Option(min=0, help="For each view and contestant.")] = 2.0,
+    device: Device = "cpu",
     threads: Threads = 1,
     output: Output = None,
 ) -> None:
@@ -33,9 +35,12 @@ def augment(
 
     torch.set_num_threads(threads)
     from nrd.benchmark.augment import measure
+    from nrd.training.build import pick_device
 
-    rows = measure(views or ("crop", "gjs", "paper", "autoaugment", "augmix"), batch, seconds)
-    _present("Views, images per CPU-second", rows, output, "cpu")
+    where = pick_device(device)
+    chosen = views or ("crop", "gjs", "paper", "autoaugment", "augmix")
+    rows = measure(chosen, batch, seconds, device=where, report=_saving(output, str(where)))
+    _present(f"Views, images per {'CPU-' if where.type == 'cpu' else ''}second", rows, output)
 
 
 @app.command()
@@ -51,6 +56,7 @@ def train(
     images: Annotated[Optional[int], typer.Option(min=4, help="Of an epoch; by default what suits the device.")] = None,  # noqa: UP045
     compiling: Annotated[str, typer.Option("--compile", help="auto, on or off.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Loader processes of the plain reference.")] = 0,
+    epochs: Epochs = 400,
     threads: Threads = 1,
     root: Root = Path(),
     output: Output = None,
@@ -68,8 +74,8 @@ def train(
     where = pick_device(device)
     from nrd.benchmark.train import measure
 
-    rows = measure(specs, where, seconds, compiling, workers, images)
-    _present("Training", rows, output, str(where))
+    rows = measure(specs, where, seconds, compiling, workers, images, epochs, _saving(output, str(where)))
+    _present("Training", rows, output)
 
 
 @app.command()
@@ -81,8 +87,9 @@ def slots(
     batch: Annotated[int, typer.Option(min=2)] = 64,
     precision: Precision = "float32",
     device: Device = "auto",
-    runs: Annotated[Optional[list[int]], typer.Option(help="Runs at a time; may be given several times.")] = None,  # noqa: UP045
+    runs: Annotated[Optional[list[int]], typer.Option(min=1, help="Runs at a time; may be repeated.")] = None,  # noqa: UP045
     seconds: Annotated[float, typer.Option(min=0, help="For each number of runs.")] = 10.0,
+    epochs: Epochs = 400,
     root: Root = Path(),
     output: Output = None,
 ) -> None:
@@ -92,7 +99,8 @@ def slots(
 
     (spec,) = _specs(root, [method], [network] if network else (), student, teacher, batch, precision)
     where = str(pick_device(device))
-    _present("Runs at a time", measure(spec, where, runs or (), seconds), output, where)
+    rows = measure(spec, where, runs or (), seconds, epochs=epochs, report=_saving(output, where))
+    _present("Runs at a time", rows, output)
 
 
 @app.command()
@@ -104,7 +112,7 @@ def agreement(
     train_images: Annotated[int, typer.Option(min=100)] = 2000,
     test_images: Annotated[int, typer.Option(min=100)] = 2000,
     epochs: Annotated[int, typer.Option(min=1)] = 12,
-    seeds: Annotated[int, typer.Option(min=2, max=10, help="Pairs of trainings.")] = 5,
+    seeds: Annotated[int, typer.Option(min=2, help="Pairs of trainings.")] = 5,
     student: View = "crop",
     teacher: Teacher = "augmix",
     device: Device = "auto",
@@ -115,7 +123,8 @@ def agreement(
     """Train pairs by the fast step and by the plain reference, and compare their test accuracies."""
     import torch
 
-    from nrd.benchmark.agreement import NETWORK, measure
+    from nrd.benchmark.agreement import NETWORK, fitting, measure
+    from nrd.benchmark.augment import check_views
     from nrd.benchmark.reference import METHODS
     from nrd.data.arrays import load_arrays
     from nrd.study import Project
@@ -125,7 +134,8 @@ def agreement(
     (spec,) = _specs(root, [method], (), student, teacher, 64, "float32")
     torch.set_num_threads(threads)
     project, where = Project(root), pick_device(device)
-    _check("--dataset", [dataset], tuple(project.datasets))
+    _check("--dataset", [dataset], fitting(project.datasets))
+    check_views([view.name for view in spec.method.views.values()])
     arrays = load_arrays(project.layout.dataset(dataset), project.datasets[dataset].checksum)
     parts = [
         (torch.from_numpy(images[:number].copy()), torch.from_numpy(labels[:number].copy()))
@@ -137,7 +147,8 @@ def agreement(
     spec = spec.model_copy(update={"network": NETWORK})
     result = measure(*parts, spec, epochs, seeds, where, lambda row: print(json.dumps(row), flush=True))
     print(f"ours less reference: {result['difference']:+.2f} ± {result['interval']:.2f} points (95 %)")
-    _save([result], output, str(where))
+    _saving(output, str(where))([result])
+    _tell(output)
 
 
 @app.command()
@@ -196,8 +207,8 @@ def _refusal(message: str) -> Exception:
     return SpecError(message)
 
 
-def _present(title: str, rows: list[dict[str, Any]], output: Path | None, device: str) -> None:
-    """Print rows as a table, each measure a line, and save them."""
+def _present(title: str, rows: list[dict[str, Any]], output: Path | None) -> None:
+    """Print rows as a table, each measure a line, and where they were saved."""
     from rich.console import Console
     from rich.table import Table
 
@@ -206,7 +217,7 @@ def _present(title: str, rows: list[dict[str, Any]], output: Path | None, device
     for key in dict.fromkeys(key for row in flat for key in row):
         table.add_row(key, *[_show(row.get(key)) for row in flat])
     Console(width=None if sys.stdout.isatty() else 200).print(table)
-    _save(rows, output, device)
+    _tell(output)
 
 
 def _flatten(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -221,9 +232,10 @@ def _show(value: Any) -> str:
     return shown(value) if isinstance(value, float) else "–" if value is None else str(value)
 
 
-def _save(rows: list[dict[str, Any]], output: Path | None, device: str) -> None:
+def _saving(output: Path | None, device: str) -> Callable[[list[dict[str, Any]]], None]:
+    """Return what saves the rows so far, if they are to be saved: a late failure then costs only the rest."""
     if output is None:
-        return
+        return lambda rows: None
     import torch
 
     from nrd.files import write_text
@@ -232,5 +244,13 @@ def _save(rows: list[dict[str, Any]], output: Path | None, device: str) -> None:
     machine = describe(torch.device(device))
     machine.pop("host")  # says nothing about speed
     measured = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": " ".join(["nrd", *sys.argv[1:]])}
-    write_text(output, json.dumps({**measured, "machine": machine, "rows": rows}, indent=2) + "\n")
-    print(f"written to {output}")
+
+    def save(rows: list[dict[str, Any]]) -> None:
+        write_text(output, json.dumps({**measured, "machine": machine, "rows": rows}, indent=2) + "\n")
+
+    return save
+
+
+def _tell(output: Path | None) -> None:
+    if output is not None:
+        print(f"written to {output}")

@@ -1,5 +1,6 @@
 """A run trained by the project's own step, and where its time goes."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 
@@ -12,8 +13,8 @@ from nrd.evaluation.predict import predict_probabilities
 from nrd.methods.base import Batch, Context
 from nrd.randomness import generator
 from nrd.spec import RunSpec
-from nrd.training.batches import chunk_size_for, make_batches
-from nrd.training.build import build_method, build_optimizer, build_views
+from nrd.training.batches import DrawAhead, chunk_size_for, make_batches
+from nrd.training.build import build_method, build_optimizer, build_views, set_kernels
 from nrd.training.statistics import EpochStatistics
 from nrd.training.step import Step, wants_compilation
 
@@ -33,6 +34,8 @@ class Ours:
         self, spec: RunSpec, images: Tensor, labels: Tensor, device: torch.device, compiling: str = "auto"
     ) -> None:
         self.spec, self.device = spec, device
+        if device.type == "cuda":
+            set_kernels(deterministic=False)
         self.part = Part(images.to(device), labels.to(device), labels.to(device))
         self.method = build_method(spec, len(images), device).train()
         self.views, self.plain = build_views(spec, device)
@@ -43,6 +46,9 @@ class Ours:
         self.step = Step(self.method, optimizer, self.context, spec.precision, compiled)
         self.step.set_rate(spec.optimization.learning_rate)
         self.epochs = 0
+        counts = self.method.view_counts
+        # As in the loop; it knows of no last epoch.
+        self.draw_ahead = None if device.type == "cpu" else DrawAhead(self.views, counts, spec.seed, sys.maxsize)
 
     def batches(self) -> Iterator[Batch]:
         """Yield one epoch's batches."""
@@ -51,7 +57,9 @@ class Ours:
         self.statistics = EpochStatistics(*order.shape, self.device)
         key, counts = (self.spec.seed, self.epochs), self.method.view_counts
         self.epochs += 1
-        for batch, _ in make_batches(self.part, order, self.views, counts, key, chunk_size_for(self.device)):
+        size, chunk_size = self.part.images.shape[-2:], chunk_size_for(self.device)
+        draws = self.draw_ahead(order.numel(), size, key[1]) if self.draw_ahead else None
+        for batch, _ in make_batches(self.part, order, self.views, counts, key, chunk_size, draws):
             yield batch
             self.context.step += 1
 
@@ -64,7 +72,10 @@ class Ours:
         self.statistics.first_bad_step()
 
     def parts(self, spent: Counter) -> None:
-        """Train one eager epoch and add the seconds of each part of it; on a GPU each part is waited for."""
+        """Train one eager epoch and add the seconds of each part of it; on a GPU each part is waited for.
+
+        So on a GPU they are not the parts of the compiled step: only augmentation, which is not compiled, is the same.
+        """
         step, device = self.step, self.device
         batches = self.batches()
         while True:

@@ -1,7 +1,7 @@
 """Total throughput of several runs at a time: on one GPU, or on the cores of a CPU.
 
-Each run is a process of its own, as in the workflow. They warm up, start together, and train for the same seconds on
-the wall.
+Each run is a process of its own, as in the workflow. They warm up, start together, train for the same seconds on the
+wall, and then evaluate together.
 """
 
 import json
@@ -9,14 +9,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from nrd.benchmark.ours import Ours
-from nrd.benchmark.train import noise
+from nrd.benchmark.train import EVALUATED, noise, run_seconds
 from nrd.spec import RunSpec
+from nrd.training.build import pick_device
 
 
 def measure(
@@ -25,6 +26,8 @@ def measure(
     runs: Sequence[int] = (),
     seconds: float = 10.0,
     images: int | None = None,
+    epochs: int = 400,
+    report: Callable[[list[dict[str, Any]]], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Measure the images per second of all runs together.
 
@@ -35,9 +38,12 @@ def measure(
             runs have one thread each; one run on all cores' threads is measured beside them.
         seconds: on the wall, after warming up.
         images: of an epoch; None is enough of them for the device.
+        epochs: of the whole run that ``run_seconds`` is about.
+        report: called with the rows so far after each setting.
 
     Returns:
-        For each setting ``runs``, ``threads`` of each, and ``images_per_second`` of all together.
+        For each setting ``runs``, ``threads`` of each, ``images_per_second`` and ``evaluated_images_per_second`` of all
+        together, and ``run_seconds``: those of a whole run of 50 000 images, divided by the runs at a time.
     """
     cores = len(os.sched_getaffinity(0))
     if device == "cpu":
@@ -46,20 +52,19 @@ def measure(
     else:
         settings = [(number, 1) for number in runs or (1, 2, 4, 8)]
     job = {"spec": spec.model_dump(mode="json"), "device": device, "seconds": seconds, "images": images}
-    return [
-        {
-            "method": spec.method.name,
-            "network": spec.network.name,
-            "device": device,
-            "runs": number,
-            "threads": threads,
-            "images_per_second": _together({**job, "threads": threads}, number),
-        }
-        for number, threads in settings
-    ]
+    rows = []
+    for number, threads in settings:
+        trained, evaluated = _together({**job, "threads": threads}, number)
+        row = {"method": spec.method.name, "network": spec.network.name, "device": device, "runs": number}
+        row |= {"threads": threads, "images_per_second": trained, "evaluated_images_per_second": evaluated}
+        # An image counts as evaluated when every network that a run keeps has seen it.
+        row |= {"epochs": epochs, "run_seconds": run_seconds(spec, epochs, trained, EVALUATED / evaluated)}
+        rows.append(row)
+        report(rows)
+    return rows
 
 
-def _together(job: dict[str, Any], number: int) -> float:
+def _together(job: dict[str, Any], number: int) -> tuple[float, float]:
     environment = {**os.environ, "OMP_NUM_THREADS": str(job["threads"])}
     processes = [
         subprocess.Popen(
@@ -78,7 +83,8 @@ def _together(job: dict[str, Any], number: int) -> float:
         for process in processes:
             process.stdin.write("go\n")
             process.stdin.flush()
-        return sum(float(process.stdout.readline()) for process in processes)
+        speeds = [json.loads(process.stdout.readline()) for process in processes]
+        return sum(trained for trained, _ in speeds), sum(evaluated for _, evaluated in speeds)
     finally:
         for process in processes:
             process.kill()
@@ -86,21 +92,30 @@ def _together(job: dict[str, Any], number: int) -> float:
 
 
 def _work(job: dict[str, Any]) -> None:
-    """Train in this process: say ``ready``, wait for a line, say how many images per second it were."""
+    """Train in this process: say ``ready``, wait for a line, say how many images per second were trained and judged."""
     torch.set_num_threads(job["threads"])
-    device = torch.device(job["device"])
+    device = pick_device(job["device"])
     spec = RunSpec.model_validate(job["spec"])
-    ours = Ours(spec, *noise(device, job["images"]), device)
+    images, labels = noise(device, job["images"], spec.optimization.batch_size)
+    ours = Ours(spec, images, labels, device)
+    images = images.to(device)
     ours.epoch()
+    ours.evaluate(images).cpu()
     print("ready", flush=True)
     sys.stdin.readline()
-    began, images = time.perf_counter(), 0
-    spent = 0.0
-    while not images or spent < job["seconds"]:
-        ours.epoch()  # ends by reading a loss, so the device is done with it
-        images += ours.context.steps_per_epoch * spec.optimization.batch_size
+    of_epoch = ours.context.steps_per_epoch * ours.context.batch_size
+    # Both end by reading a number, so the device is done with them.
+    trained = _per_second(lambda: ours.epoch() or of_epoch, job["seconds"])
+    evaluated = _per_second(lambda: len(ours.evaluate(images).cpu()), job["seconds"] / 4)
+    print(json.dumps([trained, evaluated / len(ours.method.exports())]), flush=True)
+
+
+def _per_second(function: Callable[[], int], seconds: float) -> float:
+    began, number, spent = time.perf_counter(), 0, 0.0
+    while not number or spent < seconds:
+        number += function()
         spent = time.perf_counter() - began
-    print(images / spent, flush=True)
+    return number / spent
 
 
 if __name__ == "__main__":

@@ -42,6 +42,19 @@ def _share(*parts: str) -> Callable[[Row], str]:
     return lambda row: f"{100 * sum(row['shares'].get(part, 0.0) for part in parts):.1f} %"
 
 
+def _augmentation(row: Row) -> str:
+    """A compiled step's parts cannot be timed: there augmentation is a share of the step as a whole."""
+    if row.get("compiled") and "augmentation_share" in row:
+        return _percent("augmentation_share")(row)
+    return _share("augmentation")(row)
+
+
+def _range(key: str) -> Callable[[Row], str]:
+    """Return what shows the lowest and the highest of the turns whose median is shown beside."""
+    low, high = (_number(f"{key}_{end}", digits=1) for end in ("lowest", "highest"))
+    return lambda row: f"{low(row)}–{high(row)}" if f"{key}_lowest" in row else "–"
+
+
 # What tells one kind of benchmark's rows from another's, and what is shown of them.
 TABLES: dict[str, list[Column]] = {
     "view": [
@@ -50,8 +63,10 @@ TABLES: dict[str, list[Column]] = {
         ("torchvision, PIL", _number("torchvision_pil")),
         ("torchvision, tensors", _number("torchvision_tensor")),
         ("times faster than the faster one", _number("times_faster", digits=1)),
+        ("its turns", _range("times_faster")),
         ("kornia", _number("kornia")),
         ("times faster than kornia", _number("times_faster_than_kornia", digits=1)),
+        ("its turns", _range("times_faster_than_kornia")),
     ],
     "shares": [
         ("method", _text("method")),
@@ -61,7 +76,9 @@ TABLES: dict[str, list[Column]] = {
         ("reference", _number("reference_images_per_second")),
         ("ratio", _number("times_faster", digits=2)),
         ("s for 50 000 images", _number("epoch_seconds")),
-        ("augmentation", _share("augmentation")),
+        ("s for a whole run", _number("run_seconds")),
+        ("its epochs", _text("epochs")),
+        ("augmentation", _augmentation),
         ("forward, backward", _share("forward", "backward")),
         ("teacher", _share("teacher")),
         ("its average", _share("average")),
@@ -79,6 +96,8 @@ TABLES: dict[str, list[Column]] = {
         ("runs at a time", _text("runs")),
         ("threads of each", _text("threads")),
         ("images/s of all together", _number("images_per_second")),
+        ("s for a whole run, amortised", _number("run_seconds")),
+        ("its epochs", _text("epochs")),
     ],
     "pairs": [
         ("method", _text("method")),

@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nrd.benchmark.augment import has_counterpart
 from nrd.benchmark.ours import Ours
 from nrd.benchmark.peak import Traffic, clock, copy_bandwidth, matmul_flops
 from nrd.benchmark.reference import METHODS, Reference
 from nrd.models import count_macs, create_model
 from nrd.randomness import generator
 from nrd.spec import RunSpec
+from nrd.training.step import forget_compiled
 
 TURNS = 5
 # Images of an epoch: enough for one chunk of augmentation, and for a few steps.
@@ -20,9 +22,9 @@ IMAGES = {"cpu": 1024, "cuda": 16384}
 EPOCH, EVALUATED = 50_000, 10_000  # CIFAR's training and test images
 
 
-def noise(device: torch.device, number: int | None = None) -> tuple[Tensor, Tensor]:
-    """Return random images and labels: what they show changes no time."""
-    draw, number = torch.Generator().manual_seed(0), number or IMAGES.get(device.type, 1024)
+def noise(device: torch.device, number: int | None = None, batch_size: int = 1) -> tuple[Tensor, Tensor]:
+    """Return random images and labels: what suits the device, and two steps at least. Their content changes no time."""
+    draw, number = torch.Generator().manual_seed(0), number or max(IMAGES.get(device.type, 1024), 2 * batch_size)
     images = torch.randint(256, (number, 3, 32, 32), dtype=torch.uint8, generator=draw)
     return images, torch.randint(10, (number,), generator=draw)
 
@@ -34,6 +36,8 @@ def measure(
     compiling: str = "auto",
     workers: int = 0,
     images: int | None = None,
+    epochs: int = 400,
+    report: Callable[[list[dict[str, Any]]], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Measure each run.
 
@@ -44,20 +48,24 @@ def measure(
         compiling: ``auto``, ``on`` or ``off``.
         workers: loader processes of the reference; CPU seconds are those of one process, so 0 on a CPU.
         images: of an epoch; None is enough of them for the device.
+        epochs: of the whole run that ``run_seconds`` is about.
+        report: called with the rows so far after each run.
 
     Returns:
         One row per run; see :func:`measure_one`.
     """
     device = device or torch.device("cpu")
     peaks: dict[str, dict[str, float]] = {}
-    rows = []
+    rows, shown = [], []
     for spec in specs:
-        row = measure_one(spec, device, seconds, compiling, workers, images)
+        rows.append(measure_one(spec, device, seconds, compiling, workers, images, epochs))
+        forget_compiled()
         # A peak is what was ever reached: other programs may have disturbed one measurement.
         before, found = peaks.get(spec.precision, {}), _peaks(device, spec.precision)
         peaks[spec.precision] = {name: max(value, before.get(name, 0.0)) for name, value in found.items()}
-        rows.append(row)
-    return [{**row, **peaks[row["precision"]], **_fractions(row, peaks[row["precision"]])} for row in rows]
+        shown = [{**row, **peaks[row["precision"]], **_fractions(row, peaks[row["precision"]])} for row in rows]
+        report(shown)
+    return shown
 
 
 def _peaks(device: torch.device, precision: str) -> dict[str, float]:
@@ -74,6 +82,7 @@ def measure_one(
     compiling: str = "auto",
     workers: int = 0,
     number: int | None = None,
+    epochs: int = 400,
 ) -> dict[str, Any]:
     """Measure one run; the two ways take turns, and each reports its fastest.
 
@@ -81,11 +90,13 @@ def measure_one(
         ``images_per_second`` of both ways and their ratio ``times_faster``; ``shares`` of the parts of our step and
         ``reference_shares`` of loading and of the step of the other; ``epoch_seconds`` for 50 000 images;
         ``evaluated_images_per_second`` of one network, and ``evaluation_share`` of an epoch that ends with an
-        evaluation of every network that the run keeps on 10 000 images; ``gflop`` and ``gigabytes`` per step. Seconds
-        are the process's own on a CPU. What is said of the reference is None for a method that it does not know.
+        evaluation of every network that the run keeps on 10 000 images; ``run_seconds`` of ``epochs`` such epochs with
+        as many evaluations as the run asks for; ``augmentation_share`` of the step as measured, compiled or not;
+        ``gflop`` and ``gigabytes`` per step. Seconds are the process's own on a CPU. What is said of the reference is
+        None for a method or a view that it does not know.
     """
-    images, labels = noise(device, number)
     batch = spec.optimization.batch_size
+    images, labels = noise(device, number, batch)
     ours = Ours(spec, images, labels, device, compiling)
     model = create_model(spec.network.name, 10, generator=generator(1, "init", 0), **spec.network.options)
     # Macs are counted before the reference takes the model.
@@ -93,7 +104,7 @@ def measure_one(
     steps = ours.context.steps_per_epoch
     plain_parts, turns = Counter(), []
     contestants = {"nrd": _epochs(ours, steps)}
-    if spec.method.name in METHODS:
+    if spec.method.name in METHODS and all(has_counterpart(view.name) for view in spec.method.views.values()):
         contestants["reference"] = _steps(Reference(spec, model, images, labels, device, workers), plain_parts)
     best = dict.fromkeys(contestants, 0.0)
     for advance in contestants.values():
@@ -110,6 +121,7 @@ def measure_one(
     speed, reference, evaluated = best["nrd"], best.get("reference"), _evaluation(ours, images, device)
     views = spec.method.views
     evaluation = EVALUATED * len(ours.method.exports()) / evaluated
+    run = run_seconds(spec, epochs, speed, evaluation)
     return {
         "method": spec.method.name,
         "network": spec.network.name,
@@ -121,14 +133,29 @@ def measure_one(
         "reference_images_per_second": reference,
         "times_faster": reference and speed / reference,
         "epoch_seconds": EPOCH / speed,
+        "epochs": epochs,
+        "run_seconds": run,
         "evaluated_images_per_second": evaluated,
         "evaluation_share": evaluation / (evaluation + EPOCH / speed),
         "shares": _shares(own_parts),
+        "augmentation_share": own_parts["augmentation"] / steps * speed / batch,
         "reference_shares": _shares(plain_parts),
         "forward_backward_seconds": sum(own_parts[part] for part in ("forward", "teacher", "backward")) / steps,
         "gflop": 2e-9 * macs * batch * _passes(ours.method.view_counts),
         **_traffic(Ours(spec, images[: batch * 2], labels[: batch * 2], device, "off")),
     }
+
+
+def run_seconds(spec: RunSpec, epochs: int, speed: float, evaluation: float) -> float:
+    """Return the seconds of a whole run on 50 000 images.
+
+    Args:
+        spec: says how often the run evaluates.
+        epochs: of the run.
+        speed: trained images per second.
+        evaluation: seconds of one evaluation.
+    """
+    return epochs * EPOCH / speed + -(-epochs // spec.evaluation_interval) * evaluation
 
 
 def _passes(views: Mapping[str, int]) -> int:
@@ -178,7 +205,7 @@ def _steps(reference: Reference, parts: Counter) -> Advance:
 
 
 def _evaluation(ours: Ours, images: Tensor, device: torch.device) -> float:
-    best = 0.0
+    images, best = images.to(device), 0.0  # the loop's test images are there from the start
     for _ in range(3):
         began = clock(device)
         ours.evaluate(images)

@@ -72,7 +72,7 @@ def leased_device(
     if device not in ("auto", "cuda"):
         yield device
         return
-    gpus, job = _usable_gpus() if gpus is None else gpus, _job_with_gpus()
+    gpus, job = usable_gpus() if gpus is None else gpus, _job_with_gpus()
     if not gpus or (job and len(gpus) == 1):
         yield device
         return
@@ -84,10 +84,11 @@ def leased_device(
         lock.release()
 
 
-def _usable_gpus() -> list[str]:
+def usable_gpus() -> list[str]:
+    """Return the visible GPUs that CUDA can use; there may be files of devices that it cannot."""
     import torch
 
-    return visible_gpus() if torch.cuda.is_available() else []
+    return visible_gpus()[: torch.cuda.device_count()] if torch.cuda.is_available() else []
 
 
 def _job_with_gpus() -> str | None:

@@ -9,9 +9,11 @@ filled in its ``on_epoch_start``.
 import importlib.util
 import os
 import shutil
+import sys
 import sysconfig
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -44,6 +46,22 @@ def _has_compiler() -> bool:
     return found and importlib.util.find_spec("triton") is not None
 
 
+def _own_copy(function: FunctionType) -> FunctionType:
+    """Return the same function with code of its own.
+
+    PyTorch keeps what it compiles by the code of a function, and no more than a few kinds of it: all steps of one
+    process would share these few.
+    """
+    code = function.__code__.replace()
+    return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+
+
+def forget_compiled() -> None:
+    """Free what this process has compiled, with the memory of its CUDA graphs; a step that lives on compiles anew."""
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()
+
+
 class Step:
     """A method's training step, eager or compiled. Make it after the optimiser's state is loaded.
 
@@ -73,8 +91,8 @@ class Step:
             # CUDA graphs are what takes the launches off the host.
             settings = {"mode": "reduce-overhead"} if context.device.type == "cuda" else {}
             settings = {"fullgraph": True, "dynamic": False, **(settings if backend is None else backend)}
-            self._losses = torch.compile(self._forward, **settings)
-            self._graph = torch.compile(_graph_update, **settings)
+            self._losses = torch.compile(MethodType(_own_copy(Step._forward), self), **settings)
+            self._graph = torch.compile(_own_copy(_graph_update), **settings)
             self._prepare_update()
             self._update = self._compiled_update
 
@@ -133,7 +151,6 @@ class Step:
         self._graph(parameters, gradients, momenta, self.rate, settings, self.method, self.context)
 
 
-@torch.no_grad()
 def _graph_update(
     parameters: list[Tensor],
     gradients: list[Tensor],
@@ -145,16 +162,17 @@ def _graph_update(
 ) -> None:
     """Update the parameters as SGD does, then whatever follows them."""
     momentum, weight_decay, nesterov = settings
-    sgd(
-        parameters,
-        gradients,
-        momenta,
-        foreach=True,
-        lr=rate,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        nesterov=nesterov,
-        dampening=0.0,
-        maximize=False,
-    )
-    method.on_step_end(context)
+    with torch.no_grad():  # within: a decorator would be what is compiled
+        sgd(
+            parameters,
+            gradients,
+            momenta,
+            foreach=True,
+            lr=rate,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+            dampening=0.0,
+            maximize=False,
+        )
+        method.on_step_end(context)
