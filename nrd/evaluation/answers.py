@@ -68,12 +68,13 @@ def write_answers(path: Path, about: dict, arrays: dict[str, np.ndarray], folder
         weights: files in it whose networks were asked.
     """
     sums = {name: digest((folder / name).read_bytes()) for name in weights}
-    about = sealed({**about, WEIGHTS: sums, ARRAYS: {key: _digest(array) for key, array in arrays.items()}})
+    about = sealed({**about, WEIGHTS: sums, ARRAYS: {key: digest_array(array) for key, array in arrays.items()}})
     with replace_file(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, about=np.array(json.dumps(about, sort_keys=True)), **arrays)
 
 
-def _digest(array: np.ndarray) -> str:
+def digest_array(array: np.ndarray) -> str:
+    """Return the SHA-256 of an array's type, shape and values."""
     content = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
     content.update(np.ascontiguousarray(array))
     return content.hexdigest()
@@ -124,7 +125,7 @@ def _check_sums(about: dict, arrays: dict[str, np.ndarray]) -> None:
     if not is_sealed(about):
         raise ValueError("what it says about itself does not have the SHA-256 that stands in it")
     for key, array in arrays.items():
-        if about[ARRAYS].get(key) != _digest(array):
+        if about[ARRAYS].get(key) != digest_array(array):
             raise ValueError(f"{key}: its SHA-256 is not the one in the file")
 
 
@@ -143,13 +144,20 @@ def _other_weights(about: dict, folder: Path) -> Path | None:
 
 
 def _check(answers: Answers) -> None:
-    size, samples = len(answers.true), len(answers.samples)
-    shapes = {key: getattr(answers, key).shape for key in ("given", "predicted", "confidence", "loss")}
-    if shapes != {"given": (size,), **dict.fromkeys(("predicted", "confidence", "loss"), (3, size))}:
-        raise ValueError("its arrays do not fit together")
-    epochs, policies, number, *_ = answers.points.shape
-    if (epochs, policies, number) != (len(answers.epochs), 2, samples) or len(answers.images) != samples:
-        raise ValueError("its samples do not fit together")
+    size, samples, epochs = len(answers.true), len(answers.samples), len(answers.epochs)
+    _, *image = answers.images.shape
+    *_, views, classes = answers.points.shape
+    shapes = {"true": (size,), "given": (size,), "samples": (samples,), "epochs": (epochs,)}
+    shapes |= dict.fromkeys(("predicted", "confidence", "loss"), (len(KINDS), size))
+    shapes |= {"images": (samples, *image), "pictures": (samples, *answers.pictures.shape[1:2], *image)}
+    shapes["points"] = (epochs, len(POLICIES), samples, views, classes)
+    for key, shape in shapes.items():
+        if (found := getattr(answers, key).shape) != shape:
+            raise ValueError(f"{key}: is of shape {found}, expected {shape}")
+    if len(image) != 3:
+        raise ValueError(f"images: are of shape {tuple(image)}, expected channels, height and width")
+    if samples and not 0 <= answers.samples.min() <= answers.samples.max() < size:
+        raise ValueError(f"samples: are not places in {size} images")
     for key in ("confidence", "loss", "points"):
         if not np.isfinite(getattr(answers, key)).all():
             raise ValueError(f"{key}: a value is not a number")
