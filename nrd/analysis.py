@@ -4,14 +4,12 @@ One small file per run (and question) holds what Table 1, Figures 1, 2a, 2b and 
 tables and figures are made without a network, a dataset or a GPU.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,10 +18,9 @@ from nrd.augment.views import View
 from nrd.data.arrays import load_arrays
 from nrd.data.device import Part, to_device
 from nrd.data.labels import read_labels
-from nrd.evaluation.answers import POLICIES
+from nrd.evaluation.answers import POLICIES, write_answers
 from nrd.evaluation.samples import choose_samples, draw_views, predict_views
 from nrd.evaluation.vicinal import true_label_losses, vicinal_losses, vicinal_predictions, view_logits
-from nrd.files import replace_file
 from nrd.layout import Layout
 from nrd.spec import DatasetSpec, RunSpec, SpecError, ViewSpec, ViewsSpec
 from nrd.training.build import build_views, pick_device
@@ -54,16 +51,16 @@ def look_again(spec: RunSpec, views: ViewsSpec, layout: Layout, device: str = "a
         train = to_device(spec, arrays, read_labels(spec, layout.labels(spec.labels_name)), where).train
         content = _answers(spec, views, layout, train, where)
     about = {"run": spec.name, "views": views.model_dump(mode="json"), "device": where.type}
-    path = layout.analysis(spec.name, views.name)
-    with replace_file(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, about=np.array(json.dumps(about, sort_keys=True)), **content)
+    path, folder = layout.analysis(spec.name, views.name), layout.run(spec.name)
+    weights = [_weights(spec, layout, epoch).relative_to(folder).as_posix() for epoch in _epochs(spec)]
+    write_answers(path, about, content, folder, weights)
     return path
 
 
 def _answers(spec: RunSpec, views: ViewsSpec, layout: Layout, train: Part, device: torch.device) -> dict:
     epochs = _epochs(spec)
     with _steps(spec.name, views.draws + len(epochs)) as step:
-        final = _load(spec, layout, None, device)
+        final = _load(spec, layout, spec.optimization.epochs, device)
         content = {"true": train.true, "given": train.given, **_whole(spec, views, final, train, device, step)}
         true, given, plain = (part.cpu().numpy() for part in (train.true, train.given, content["predicted"][0]))
         samples = choose_samples(true, given, plain, views.samples, spec.seed)
@@ -118,7 +115,7 @@ def _points(
     drawn = [draw_views(images, policies[name], views.points, spec.seed, name) for name in POLICIES]
     found = []
     for epoch in epochs:
-        predictor = _load(spec, layout, epoch if epoch < spec.optimization.epochs else None, device)
+        predictor = _load(spec, layout, epoch, device)
         found.append(torch.stack([predict_views(predictor, part) for part in drawn]).half())
         step(f"network of epoch {epoch}")
     return torch.stack(found)
@@ -128,12 +125,19 @@ def _view(view: ViewSpec, dataset: DatasetSpec, device: torch.device) -> View:
     return create_view(view.name, dataset.mean, dataset.std, **view.options).to(device)
 
 
-def _load(spec: RunSpec, layout: Layout, epoch: int | None, device: torch.device) -> Predictor:
-    """Return the run's student, as it is at the end or was after an epoch, computing as training's evaluation does."""
-    path = layout.run(spec.name) / "model.safetensors" if epoch is None else snapshot_path(layout, spec.name, epoch)
+def _weights(spec: RunSpec, layout: Layout, epoch: int) -> Path:
+    """Where the run's networks of an epoch are kept; those of the last are its model."""
+    if epoch == spec.optimization.epochs:
+        return layout.run(spec.name) / "model.safetensors"
+    return snapshot_path(layout, spec.name, epoch)
+
+
+def _load(spec: RunSpec, layout: Layout, epoch: int, device: torch.device) -> Predictor:
+    """Return the run's student, as it was after an epoch, computing as training's evaluation does."""
+    path = _weights(spec, layout, epoch)
     if not path.is_file():
         raise SpecError(f"{path}: there is no such file; delete its folder to train {spec.name} again")
-    network = read_student(spec, spec.name, path, signed=epoch is None)
+    network = read_student(spec, spec.name, path, signed=epoch == spec.optimization.epochs)
     network = network.to(device, memory_format=torch.channels_last)
 
     def predict(images: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """Uniting the finished runs of several clones: ``nrd runs merge``.
 
 A run's name is its content, so runs of different names never get into each other's way. Whatever is here already
-stays as it is; only runs that are complete and whose files fit together are taken, each at once.
+stays as it is; only runs that are complete and whose files fit together are taken, each at once. What their networks
+were asked comes along.
 """
 
 import filecmp
-import hashlib
 import json
 import math
 import os
@@ -17,6 +17,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from nrd.checksums import SEAL, SUMS, is_sealed, read_checked, read_sums
+from nrd.evaluation.answers import read_answers
 from nrd.evaluation.run_metrics import measure_run
 from nrd.files import replace_file
 from nrd.layout import RUN_FILES, TRAINED, Layout
@@ -24,7 +26,6 @@ from nrd.spec import RunSpec, SpecError
 from nrd.training.lock import run_lock
 
 METRICS = "metrics.json"
-SUMS = "sums.json"
 # Never the same twice, even where a training is: when and where it was.
 CIRCUMSTANCES = {"timing.csv", "machine.json", "log.txt", METRICS, SUMS}
 
@@ -40,6 +41,8 @@ class Merged:
     damaged: dict[str, str] = field(default_factory=dict)
     labels: list[str] = field(default_factory=list)
     kept_labels: dict[str, str] = field(default_factory=dict)
+    analyses: list[str] = field(default_factory=list)
+    damaged_analyses: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         parts = [
@@ -50,16 +53,17 @@ class Merged:
             (self.damaged, "damaged, left out"),
         ]
         text = ", ".join(f"{len(names)} {what}" for names, what in parts if names) or "nothing found"
-        return f"runs: {text}" + (f"; label files: {len(self.labels)} new" if self.labels else "")
+        text += f"; label files: {len(self.labels)} new" if self.labels else ""
+        return f"runs: {text}" + (f"; analyses: {len(self.analyses)} new" if self.analyses else "")
 
     def remarks(self) -> Iterator[str]:
-        """Yield a line for each run or label file that a person may want to look at."""
-        for group in (self.kept, self.kept_labels, self.incomplete, self.damaged):
+        """Yield a line for each run, label file or analysis that a person may want to look at."""
+        for group in (self.kept, self.kept_labels, self.incomplete, self.damaged, self.damaged_analyses):
             yield from (f"{name}: {reason}" for name, reason in group.items())
 
 
 def merge_runs(sources: Iterable[Path], layout: Layout, dry_run: bool = False) -> Merged:
-    """Take over finished runs, and the given labels they were trained on, from other projects or folders.
+    """Take over finished runs, their given labels and their analyses, from other projects or folders.
 
     Args:
         sources: other clones, or folders that hold runs' folders.
@@ -80,6 +84,8 @@ def merge_runs(sources: Iterable[Path], layout: Layout, dry_run: bool = False) -
             for folder in sorted(path for path in runs.iterdir() if (path / "spec.yaml").is_file()):
                 _merge_run(folder, layout, staging, merged)
             _merge_labels(source, layout, staging, merged)
+            if runs != source:
+                _merge_analyses(Layout(source), layout, staging, merged)
     return merged
 
 
@@ -164,8 +170,11 @@ def verify_run(name: str, folder: Path) -> None:
     measured = measure_run(name, folder)
     path = folder / METRICS
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = dict(json.loads(path.read_text(encoding="utf-8")))
         differing = [key for key, value in measured.items() if key in written and not _same(value, written[key])]
+        # A key that nothing measures anew can be damaged as well.
+        if (SEAL in written or (folder / SUMS).is_file()) and not is_sealed(written):
+            raise ValueError("its numbers do not have the SHA-256 that stands in it")
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise SpecError(f"{path}: is damaged ({error}); evaluate the run again") from None
     if differing or "test_accuracy_last" not in written:
@@ -175,21 +184,11 @@ def verify_run(name: str, folder: Path) -> None:
 
 
 def _verify_sums(folder: Path) -> None:
-    path = folder / SUMS
-    if not path.is_file():  # runs may be older than checksums
-        return
-    try:
-        sums = dict(json.loads(path.read_text(encoding="utf-8"))["files"])
-        for file, expected in sums.items():
-            with (folder / file).open("rb") as content:
-                if hashlib.file_digest(content, "sha256").hexdigest() != expected:
-                    raise SpecError(f"{folder / file}: is damaged (its SHA-256 is not the one in {SUMS})")
-    except FileNotFoundError as error:
-        raise SpecError(f"{error.filename}: is missing, but listed in {SUMS}") from None
-    except SpecError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise SpecError(f"{path}: is damaged ({error})") from None
+    for file in read_sums(folder) or ():  # runs may be older than checksums
+        try:
+            read_checked(folder, file)
+        except OSError as error:
+            raise SpecError(f"{folder / file}: is listed in {SUMS}, but cannot be read ({error.strerror})") from None
 
 
 def _verify_weights(name: str, path: Path) -> None:
@@ -247,3 +246,21 @@ def _merge_labels(source: Path, layout: Layout, staging: Path | None, merged: Me
             merged.labels.append(name)
         elif not filecmp.cmp(theirs, ours, shallow=False):
             merged.kept_labels[f"data/labels/{name}.csv"] = f"theirs differs ({theirs}); ours is kept"
+
+
+def _merge_analyses(theirs: Layout, layout: Layout, staging: Path | None, merged: Merged) -> None:
+    """Take what the networks were asked of runs that are the same here and there."""
+    for name in sorted({*merged.new, *merged.same}):
+        for path in sorted(theirs.analysis(name, "x").parent.glob("*.npz")):
+            ours, key = layout.analysis(name, path.stem), f"{name}/{path.name}"
+            if ours.is_file() or key in merged.analyses:  # of an earlier source, in a dry run
+                continue
+            try:
+                read_answers(path, name)
+            except SpecError as error:
+                merged.damaged_analyses[key] = " ".join(str(error).split())
+                continue
+            if staging is not None:
+                with replace_file(ours) as temporary:
+                    shutil.copyfile(path, temporary)
+            merged.analyses.append(key)

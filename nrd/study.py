@@ -39,7 +39,7 @@ from nrd.rounds import in_rounds, resolve_teacher
 from nrd.spec import MethodSpec, NoiseSpec, RunSpec, SpecError, Strict, ViewsSpec, parse, read_yaml
 
 # Names of Snakemake targets that a study must not take.
-RESERVED = {"all", "datasets", "labels", "runs", "lint", "clean"}
+RESERVED = {"all", "datasets", "labels", "runs", "analyses", "lint", "clean"}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Networks looked at again: every number against weights loaded by hand, views drawn one by one and plain loops."""
 
+import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,10 +13,12 @@ from scipy.special import log_softmax, softmax
 
 from nrd.analysis import look_again
 from nrd.augment import create_view
+from nrd.checksums import write_sums
 from nrd.data.arrays import load_arrays
 from nrd.evaluation.answers import POLICIES, read_answers
 from nrd.evaluation.dynamics import true_class_confidence
 from nrd.evaluation.samples import choose_samples
+from nrd.layout import TRAINED
 from nrd.models import create_model
 from nrd.randomness import generator
 from nrd.spec import SpecError
@@ -169,6 +173,58 @@ def test_what_cannot_be_read_is_refused_in_one_line(looked, tmp_path):
     (tmp_path / "cut.npz").write_bytes(path.read_bytes()[:-200])
     with pytest.raises(SpecError, match="is damaged"):
         read_answers(tmp_path / "cut.npz", spec.name)
+
+
+def save(path, about, arrays):
+    np.savez(path, about=np.array(json.dumps(about)), **arrays)
+    return path
+
+
+def test_a_file_carries_the_checksums_of_its_arrays_and_of_the_weights(looked, tmp_path):
+    project, spec, _, path = looked
+    with np.load(path) as content:
+        arrays = dict(content)
+    about = json.loads(str(arrays.pop("about")))
+    folder = project.layout.run(spec.name)
+    files = ("model.safetensors", "snapshots/epoch-0001.safetensors")
+    assert about["weights"] == {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in files}
+    copy = save(tmp_path / "copy.npz", about, arrays)
+    assert read_answers(copy, spec.name, folder).loss.shape == arrays["loss"].shape
+    loss = arrays["loss"].copy()
+    loss[0, 0] += 0.5
+    save(copy, about, arrays | {"loss": loss})  # a well-formed archive, of other numbers
+    with pytest.raises(SpecError, match=r"copy.npz: is damaged \(loss: its SHA-256 .*; delete it, `nrd analyse"):
+        read_answers(copy, spec.name, folder)
+    save(copy, about | {"device": "cuda"}, arrays)
+    with pytest.raises(SpecError, match="what it says about itself"):
+        read_answers(copy, spec.name, folder)
+    save(copy, {"run": spec.name}, arrays)  # older than checksums
+    assert read_answers(copy, spec.name, folder).epochs.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "snapshots/epoch-0001.safetensors"])
+@pytest.mark.parametrize("sums", [True, False])
+def test_weights_that_are_others_by_now_are_told(looked, tmp_path, nrd, file, sums):
+    """As after another training, by which a GPU rounds differently."""
+    project, spec, views, _ = looked
+    shutil.copytree(project.layout.root, tmp_path / "copy")
+    layout = type(project.layout)(tmp_path / "copy")
+    folder, path = layout.run(spec.name), layout.analysis(spec.name, views.name)
+    read_answers(path, spec.name)
+    (folder / file).write_bytes((folder / file).read_bytes() + b" ")
+    if sums:
+        write_sums(folder, [name for name in TRAINED if name != file] + [file])
+    else:
+        (folder / "sums.json").unlink()
+    with pytest.raises(SpecError) as caught:
+        read_answers(path, spec.name)
+    message = f"{path}: is about other weights than {folder / file}; delete it, `nrd analyse {spec.name}` writes it"
+    assert str(caught.value) == message
+    process = nrd("analyse", spec.name, "--study", "looks", cwd=layout.root, check=False)
+    assert process.returncode == 1 and "is about other weights" in process.stderr
+    (folder / file).unlink()
+    if not sums:
+        read_answers(path, spec.name)  # nothing here to hold it against
 
 
 def test_a_lost_snapshot_is_named_and_nothing_is_written(looked):

@@ -1,15 +1,21 @@
 """The first round of faults: every stage meets every kind. ``make faults`` injects hundreds more (tests/faults)."""
 
+import json
 import os
+import platform
+import random
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from tests.faults.__main__ import build_reference
+from tests.faults.__main__ import REPOSITORY, build_reference, write
+from tests.faults.damage import MISSHAPE, apply, choose
 from tests.faults.plan import first_round, plan
+from tests.faults.project import Reference
 from tests.faults.server import Server, work_folder
 
 SEED = 1
@@ -58,6 +64,39 @@ def test_a_plan_can_be_repeated():
     assert [fault.dice.random() for fault in plan(3, 90)] == [fault.dice.random() for fault in plan(3, 90)]
     assert plan(3, 90) != plan(4, 90)
     assert {(fault.place, fault.kind) for fault in FAULTS} == set(first_round())
+
+
+def test_the_summary_that_is_committed_names_no_machine(tmp_path):
+    problem = (
+        "the command fails: error: /dev/shm/nrd-fault-a1b2/project/results/runs/x/spec.yaml: is damaged\n"
+        f'  File "{REPOSITORY}/tests/faults/server.py", line 99\n  Host: {platform.node()}'
+    )
+    verdict = {"place": "spec", "kind": "truncated", "verdict": "failed", "note": "", "problems": [problem]}
+    others = [f"{REPOSITORY}/nrd/cli.py and {sys.prefix}/lib/python3/site.py failed", ""]
+    summary = {"failures": [verdict, verdict | {"problems": others, "note": "results/runs/x: 3 of 5 bytes"}]}
+    write(tmp_path, summary)
+    text = (tmp_path / "faults.json").read_text()
+    one, other = json.loads(text)["failures"]
+    assert one["problems"] == ["the command fails: error: results/runs/x/spec.yaml: is damaged"]
+    assert other["problems"] == ["nrd/cli.py and site.py failed", ""]
+    assert other["note"] == "results/runs/x: 3 of 5 bytes"
+    assert not {"again_after_mending"} & json.loads(text).keys()
+
+
+@pytest.mark.parametrize("target", sorted(MISSHAPE))
+def test_every_damage_changes_its_file(reference, tmp_path, target):
+    known = Reference(reference)
+    for number in range(12):
+        dice = random.Random(number)
+        found = choose(target, known, dice)
+        root = tmp_path / str(number)
+        for file in {found.path, *(found.path.parent / name for name in ("spec.yaml", "sums.json"))}:
+            if (source := reference / found.start / file).is_file():
+                (root / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, root / file)
+        before = (root / found.path).read_bytes()
+        apply("wrong shape", target, root, found, dice)
+        assert (root / found.path).read_bytes() != before
 
 
 def test_an_altered_result_is_found(reference):

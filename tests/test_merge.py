@@ -1,13 +1,15 @@
 """Uniting clones: nothing is lost, nothing is overwritten, nothing damaged gets in."""
 
-import hashlib
 import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from nrd import merge
+from nrd.checksums import read_sums, sealed, write_sums
+from nrd.evaluation.answers import read_answers, write_answers
 from nrd.layout import RUN_FILES, Layout
 from nrd.merge import merge_runs
 from nrd.spec import SpecError
@@ -101,19 +103,123 @@ def spoil_spec(folder):
     path.write_text(path.read_text().replace("learning_rate: 0.", "learning_rate: 0.1", 1))
 
 
-def spoil_checksum(folder):
-    sums = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in ("timing.csv", "log.txt")}
-    (folder / "sums.json").write_text(json.dumps({"files": sums}))
+def spoil_a_key(folder):
+    """One that no other file tells: the seal alone can."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["test_ecf"] = metrics.pop("test_ece")
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+def spoil_log(folder):
+    """Nothing measures the log: its checksum alone tells."""
     (folder / "log.txt").write_text("another log")
 
 
-@pytest.mark.parametrize("spoil", [spoil_predictions, spoil_weights, spoil_metrics, spoil_spec, spoil_checksum])
-def test_damaged_runs_stay_out_and_the_others_come(theirs, ours, names, spoil):
-    spoil(theirs.run(names[1]))
+def spoil_checksum(folder):
+    """Its own checksum is right, but a file's is not."""
+    sums = read_sums(folder) | {"timing.csv": "0" * 64}
+    (folder / "sums.json").write_text(json.dumps(sealed({"files": sums})))
+
+
+def spoil_sums(folder):
+    path = folder / "sums.json"
+    path.write_text(path.read_text().replace("timing.csv", "timing.cs_", 1))
+
+
+def spoil_snapshot(folder):
+    """Listed, but not among the files that every run has."""
+    (folder / "snapshot").write_bytes(b"1")
+    write_sums(folder, [*read_sums(folder), "snapshot"])
+    (folder / "snapshot").unlink()
+
+
+def spoil_weights_without_sums(folder):
+    """As of a run that is older than checksums."""
+    spoil_weights(folder)
+    (folder / "sums.json").unlink()
+
+
+def spoil_owner_without_sums(folder):
+    """Whole, but another run's weights."""
+    other = next(path for path in folder.parent.iterdir() if path != folder)
+    shutil.copyfile(other / "model.safetensors", folder / "model.safetensors")
+    (folder / "sums.json").unlink()
+
+
+SPOILED = {
+    "predictions.npz": spoil_predictions,
+    "model.safetensors": spoil_weights,
+    "metrics.json": spoil_metrics,
+    "metrics.json, a key": spoil_a_key,
+    "spec.yaml": spoil_spec,
+    "log.txt": spoil_log,
+    "timing.csv": spoil_checksum,
+    "sums.json": spoil_sums,
+    "snapshot": spoil_snapshot,
+    "model.safetensors, without sums": spoil_weights_without_sums,
+    "model.safetensors, another's": spoil_owner_without_sums,
+}
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_damaged_runs_stay_out_and_the_others_come(theirs, ours, names, what):
+    SPOILED[what](theirs.run(names[1]))
     merged = merge_runs([theirs.root], ours)
     assert list(merged.damaged) == [names[1]] and merged.new == [names[0], *names[2:]]
-    assert "\n" not in merged.damaged[names[1]] and str(theirs.run(names[1])) in merged.damaged[names[1]]
+    assert "\n" not in merged.damaged[names[1]]
+    assert str(theirs.run(names[1]) / what.partition(",")[0]) in merged.damaged[names[1]]
     assert not ours.run(names[1]).exists()
+
+
+def test_runs_older_than_checksums_are_taken(theirs, ours, names):
+    folder = theirs.run(names[0])
+    (folder / "sums.json").unlink()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    del metrics["sha256"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert merge_runs([theirs.root], ours).new == names
+
+
+ANSWERS = {
+    **{"true": np.zeros(3, int), "given": np.zeros(3, int), "predicted": np.zeros((3, 3), int)},
+    **{"confidence": np.ones((3, 3)), "loss": np.ones((3, 3)), "samples": np.arange(1)},
+    **{"images": np.zeros((1, 1, 8, 8), np.uint8), "pictures": np.zeros((1, 8, 1, 8, 8), np.uint8)},
+    **{"epochs": np.array([2]), "points": np.ones((1, 2, 1, 2, 10))},
+}
+
+
+def ask(layout, name):
+    path = layout.analysis(name, "views-0a")
+    write_answers(path, {"run": name}, ANSWERS, layout.run(name), ["model.safetensors"])
+    return path
+
+
+def test_what_networks_were_asked_comes_along_and_ours_stays(theirs, ours, names):
+    paths = [ask(theirs, name) for name in names]
+    mine = ours.analysis(names[0], "views-0a")
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"ours")
+    paths[1].write_bytes(paths[1].read_bytes()[:-50])
+    assert len(merge_runs([theirs.root], ours, dry_run=True).analyses) == 2
+    merged = merge_runs([theirs.root], ours)
+    assert str(merged) == "runs: 4 new; label files: 2 new; analyses: 2 new"
+    (line,) = merged.remarks()
+    assert line.startswith(f"{names[1]}/views-0a.npz: {paths[1]}: is damaged (")
+    assert mine.read_bytes() == b"ours" and not ours.analysis(names[1], "views-0a").exists()
+    for name in names[2:]:
+        read_answers(ours.analysis(name, "views-0a"), name)
+    ask(theirs, names[1])  # of a run that is here already
+    assert str(merge_runs([theirs.root], ours)) == "runs: 4 already here; analyses: 1 new"
+
+
+def test_answers_of_another_result_stay_out(theirs, ours, names):
+    """Ours of that run is kept, and these are about theirs."""
+    merge_runs([theirs.root], ours)
+    history = ours.run(names[0]) / "history.csv"
+    history.write_text(history.read_text().replace("0.", "0.0", 1))
+    ask(theirs, names[0])
+    assert not merge_runs([theirs.root], ours).analyses
+    assert not ours.analysis(names[0], "views-0a").exists()
 
 
 @pytest.mark.parametrize(("file", "advice"), [("metrics.json", "evaluate it there"), ("model.safetensors", "train it")])

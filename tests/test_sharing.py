@@ -27,16 +27,24 @@ def commit(folder, message):
     git(folder, "commit", "-qm", message)
 
 
-def runs(folder):
+def runs(folder, kind="runs"):
     """Every file of the finished runs with its bytes."""
-    root = folder / "results/runs"
+    root = folder / "results" / kind
     return {str(path.relative_to(root)): path.read_bytes() for path in root.glob("*/*")}
 
 
-def write_study(folder, name, **changes):
+# One of tiny's own runs, whose network the paper's figures ask about.
+FIGURES = {
+    **{"table": "memorised", "figures": ["memorised"], "views": {"draws": 2, "points": 2, "samples": 1}},
+    **{"datasets": ["digits"], "noises": ["sym40"], "methods": ["ce"], "seeds": [1]},
+}
+
+
+def write_study(folder, name, *more, **changes):
     """The tiny study under another name, so that the files of the default settings are what is tested."""
     study = yaml.safe_load((folder / "params/studies/tiny.yaml").read_text()) | {"name": name}
     study["grid"][0] |= changes
+    study["grid"] += more
     (folder / f"params/studies/{name}.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
 
 
@@ -49,7 +57,7 @@ def clone_with_git(source, target):
 def first(tiny_project, tmp_path_factory):
     """A clone with a small demo whose runs are finished, pushed to a remote that its git history names."""
     folder = clone(tmp_path_factory.mktemp("sharing") / "first")
-    write_study(folder, "demo")
+    write_study(folder, "demo", FIGURES)
     for name in ("data", "results"):
         shutil.copytree(tiny_project.layout.root / name, folder / name, dirs_exist_ok=True)
     before = runs(folder)
@@ -73,10 +81,15 @@ def test_a_pulled_clone_trains_nothing_and_rebuilds_its_tables(first, second):
     assert runs(second) == runs(first) and len({name.split("/")[0] for name in runs(second)}) == 4
     for name in (f"{REPORT}/index.html", f"{REPORT}/summary.json", "data/datasets/digits.safetensors"):
         assert (second / name).read_bytes() == (first / name).read_bytes()
-    assert not set(planned(second, "demo")) & {"train", "dataset", "given_labels"}
+    assert runs(second, "analyses") == runs(first, "analyses") and len(runs(second, "analyses")) == 1
+    networks = {"train", "dataset", "given_labels", "analyse"}
+    assert not set(planned(second, "demo")) & networks
+    assert not set(planned(second, "analyses", "--config", "studies=demo")) & networks
     before = (second / REPORT / "accuracy.csv").read_bytes()
     shutil.rmtree(second / REPORT)
-    snakemake(second, f"{REPORT}/accuracy.csv")
+    figure = f"{REPORT}/figure1.csv"
+    assert "analyse" not in planned(second, f"{REPORT}/accuracy.csv", figure)
+    snakemake(second, f"{REPORT}/accuracy.csv", figure)
     assert (second / REPORT / "accuracy.csv").read_bytes() == before
     dvc(second, "checkout", REPORT)
 
@@ -88,7 +101,7 @@ def test_one_hyperparameter_is_the_work_of_its_runs_alone(first, second):
     content["settings"]["hyperparameters"] = {"nrd": {"pi": [0.2, 0.6, 0.2]}}
     study.write_text(yaml.safe_dump(content, sort_keys=False))
     status = json.loads(dvc(second, "status", "--json").stdout)
-    assert {"runs", "report@demo"} <= set(status) and "datasets" not in status
+    assert {"runs", "analyses", "report@demo"} <= set(status) and "datasets" not in status
     affected = {name for name in Project(second).study("demo").specs if ".nrd." in name}
     assert planned(second, "demo")["train"] == len(affected) == 2
     dvc(second, "repro")
@@ -122,7 +135,8 @@ def test_runs_of_two_clones_are_united_through_the_remote(first, tmp_path):
     git(theirs, "checkout", "-qb", "theirs")
     write_study(theirs, "other", methods=["ce"], seeds=[3])
     (theirs / "params/versioned.yaml").write_text("studies: other\nreports: [demo]\n")
-    dvc(theirs, "repro", "runs")
+    dvc(theirs, "repro", "analyses")  # and with it the runs; of which this study asks nothing
+    assert not list((theirs / "results/analyses").iterdir())
     dvc(theirs, "push")
     commit(theirs, "other runs")
     (other,) = {name.split("/")[0] for name in runs(theirs)}
@@ -133,15 +147,16 @@ def test_runs_of_two_clones_are_united_through_the_remote(first, tmp_path):
     (ours / "params/versioned.yaml").write_text("studies: demo,other\nreports: [demo]\n")
     commit(ours, "both studies")
     git(ours, "fetch", "-q", str(theirs), "theirs:theirs")
-    dvc(ours, "get", ".", "results/runs", "--rev", "theirs", "-o", "../their-runs")
+    for folder in ("data/labels", "results/runs", "results/analyses"):
+        dvc(ours, "get", ".", folder, "--rev", "theirs", "-o", f"../fetched/{folder}")
     before = runs(ours)
-    merged = call(ours, sys.executable, "-m", "nrd", "runs", "merge", "../their-runs")
-    assert merged.stdout == "runs: 1 new\n"
+    merged = call(ours, sys.executable, "-m", "nrd", "runs", "merge", "../fetched")
+    assert merged.stdout == "runs: 1 new; label files: 1 new\n"
     call(ours, "git", *IDENTITY, "merge", "-q", "theirs", check=False)  # both sides changed versioned.yaml
     git(ours, "checkout", "--ours", "params/versioned.yaml")
     commit(ours, "merge")  # now dvc.lock is theirs, and names none of our runs
     assert "train" not in planned(ours, "runs", "--config", "studies=demo,other")
-    dvc(ours, "repro", "runs")
+    dvc(ours, "repro", "analyses")
     dvc(ours, "push")
     commit(ours, "all runs")
 
@@ -151,6 +166,8 @@ def test_runs_of_two_clones_are_united_through_the_remote(first, tmp_path):
     assert before.items() < united.items() and runs(theirs).items() < united.items()
     assert {name.split("/")[0] for name in united} == {name.split("/")[0] for name in before} | {other}
     assert "train" not in planned(third, "runs", "--config", "studies=demo,other")
+    assert runs(third, "analyses") == runs(first, "analyses")
+    assert not planned(third, "analyses", "--config", "studies=demo,other")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import queue
+import re
 import shutil
 import subprocess
 import sys
@@ -153,11 +154,27 @@ def summarise(verdicts: list[dict]) -> dict:
 
 
 def write(folder: Path, summary: dict) -> None:
-    """Write the summary."""
+    """Write the summary, to be committed: of what went wrong the first line, without the machine's paths."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "faults.json"
+    kept = {key: [_brief(one) for one in summary.get(key, ())] for key in ("failures", "again_after_mending")}
+    summary = {**summary, **{key: verdicts for key, verdicts in kept.items() if key in summary}}
     path.write_text(json.dumps(summary, indent=2) + "\n")
     print(f"{path} ({platform.python_implementation()} {platform.python_version()})")
+
+
+def _brief(verdict: dict) -> dict:
+    problems = [portable(problem) for problem in verdict["problems"]]
+    return {**verdict, "note": portable(verdict["note"]), "problems": problems}
+
+
+def portable(text: str) -> str:
+    """Return a text's first line, its paths relative to the fault's project or to this one; of others only the name."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = re.sub(r"(?:/[^\s'\"/:]+)*/nrd-faults?-[^/\s]+/(?:project/)?", "", first)
+    first = first.replace(f"{REPOSITORY}/", "")
+    first = re.sub(r"(?<![\w.>])/(?:[^\s'\"/:,]+/)+([^\s'\"/:,]+)", r"\1", first)
+    return first.replace(platform.node(), "localhost") if len(platform.node()) > 3 else first
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.faults import damage
 from tests.faults.plan import DAMAGES, STAGES, Fault
 from tests.faults.process import MS_BIND, MS_RDONLY, MS_REMOUNT, Ended, mount, own_mounts, run, start
-from tests.faults.project import STUDY, Reference, command, differences, give_teacher, told
+from tests.faults.project import ORDER, STUDY, Reference, command, differences, give_teacher, told
 from tests.faults.workflow import workflow
 
 CLOCKS = ("-3s", "-400d", "+400d", "-1h")
@@ -195,11 +195,13 @@ class Case:
         self.reference.copy(found.start, self.root)
         if found.stage == "train":
             self._prepare_training(found)
+        before = (self.root / found.path).read_bytes()
         self.note = damage.apply(self.fault.kind, self.fault.place, self.root, found, self.dice) + " "
+        check((self.root / found.path).read_bytes() != before, f"{found.path}: was not damaged")
         ended = run(self.root, found.reader, self.output)
         if ended.status == 0:
             verdict = "right"
-            if found.stage != "report":
+            if found.stage not in ("report", "figures"):
                 self._same(found.stage, found.names)
         else:
             problems = told(ended)
@@ -210,6 +212,9 @@ class Case:
             self.note += ended.errors[0]
         if found.stage == "report" and ended.status == 0:
             wrong = damage.wrong_numbers(self.reference, self.root)
+            check(not wrong, f"wrong numbers: {wrong[:5]}")
+        if found.stage == "figures" and ended.status == 0:
+            wrong = damage.wrong_figures(self.reference, self.root)
             check(not wrong, f"wrong numbers: {wrong[:5]}")
         self._healed(found)
         return verdict
@@ -252,4 +257,4 @@ def _permit(folder: Path, mode: int) -> None:
             path.chmod(mode)
 
 
-assert set(STAGES) == {"data", "labels", "train", "evaluate", "report"}
+assert STAGES == ORDER

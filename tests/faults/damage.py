@@ -12,7 +12,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from nrd.study import Project
-from tests.faults.project import STUDY, Reference, command
+from tests.faults.project import LOOKED, STUDY, Reference, command
 
 REPORT = Path("results/reports") / STUDY
 RUNS = Path("results/runs")
@@ -59,6 +59,10 @@ def choose(target: str, reference: Reference, dice: random.Random) -> Damage:
         return Damage(
             "report", RUNS / name / "metrics.json", report, "report", [], RUNS / name / "metrics.json", [evaluate]
         )
+    if target == "analysis":
+        (path,) = (found.relative_to(reference.done) for found in reference.done.glob("results/analyses/*/*.npz"))
+        stage = dice.choice(["analyse", "figures"])
+        return Damage("done", path, command(stage), stage, [], path, [command("analyse")])
     if target == "results table":
         reader = ["report", STUDY, "--partial", "--part", "tables", "--part", "page"]
         return Damage("done", REPORT / "results.csv", reader, "report", [], REPORT, [report])
@@ -101,13 +105,16 @@ def apply(kind: str, target: str, root: Path, damage: Damage, dice: random.Rando
         content[place] ^= 1 << bit
         path.write_bytes(content)
         return f"{damage.path}: bit {bit} of byte {place}"
-    text = MISSHAPE[target](path, dice)
-    return f"{damage.path}: {text}"
+    for _ in range(100):
+        text = MISSHAPE[target](path, dice)
+        if path.read_bytes() != content:  # a flat array made flat is no damage
+            return f"{damage.path}: {text}"
+    raise AssertionError(f"{damage.path}: {kind} changes nothing")
 
 
 def _arrays(path: Path, dice: random.Random) -> str:
     arrays = load_file(path)
-    key = dice.choice(sorted(arrays))
+    key = dice.choice(sorted(key for key, array in arrays.items() if array.ndim))
     array = arrays[key]
     choices: dict[str, Callable] = {
         "one sample fewer": lambda a: a[:-1],
@@ -179,7 +186,8 @@ def _text(path: Path, dice: random.Random) -> str:
         how = dice.choice(["a list", "nested", "a key fewer"])
         changed = {"a list": [content], "nested": {"content": content}}.get(how)
         if changed is None:
-            changed = {key: value for key, value in content.items() if key != dice.choice(sorted(content))}
+            gone = dice.choice(sorted(content))
+            changed = {key: value for key, value in content.items() if key != gone}
         path.write_text(json.dumps(changed))
         return how
     if path.suffix == ".yaml":
@@ -218,9 +226,31 @@ def _predictions(path: Path, dice: random.Random) -> str:
     return f"{key} {how}"
 
 
+def _answers(path: Path, dice: random.Random) -> str:
+    """A file with its own right checksums, whose arrays do not fit together or which is about other weights."""
+    from nrd.checksums import sealed
+    from nrd.evaluation.answers import digest_array
+
+    with np.load(path) as content:
+        arrays = dict(content)
+    about = json.loads(str(arrays.pop("about")))
+    key = dice.choice(sorted(arrays))
+    how = dice.choice(["one fewer", "nested", "absent", "other weights"])
+    if how == "absent":
+        del arrays[key]
+    elif how == "other weights":
+        about["weights"]["model.safetensors"] = "0" * 64
+    else:
+        arrays[key] = arrays[key][:-1] if how == "one fewer" else arrays[key][None]
+    about["arrays"] = {name: digest_array(array) for name, array in arrays.items()}
+    np.savez_compressed(path, about=np.array(json.dumps(sealed(about), sort_keys=True)), **arrays)
+    return how if how == "other weights" else f"{key} {how}"
+
+
 MISSHAPE = dict.fromkeys(
     ("spec", "history", "machine", "timing", "checksums", "metrics", "results table", "report table"), _text
 ) | {"dataset": _arrays, "weights": _arrays, "labels": _labels, "checkpoint": _state, "predictions": _predictions}
+MISSHAPE["analysis"] = _answers
 
 
 def wrong_numbers(reference: Reference, root: Path) -> list[str]:
@@ -247,6 +277,19 @@ def wrong_numbers(reference: Reference, root: Path) -> list[str]:
                 for line in (place / file).read_text().splitlines()
             }
             found += [f"{file}: {line}" for line in path.read_text().splitlines() if line not in right]
+    return found
+
+
+def wrong_figures(reference: Reference, root: Path) -> list[str]:
+    """Return lines of the figures' data that the undisturbed ones lack, and whether a run is left out tacitly."""
+    undisturbed, folder, found = reference.done / "results/reports" / LOOKED, root / "results/reports" / LOOKED, []
+    files = sorted(path.name for path in undisturbed.glob("*.csv") if path.name not in BY_RUN)
+    for file in files:
+        right = (undisturbed / file).read_text().splitlines()
+        found += [f"{file}: {line}" for line in (folder / file).read_text().splitlines() if line not in right]
+    same = all((undisturbed / file).read_bytes() == (folder / file).read_bytes() for file in files)
+    if not same and "results/analyses/" not in (folder / "paper_figures.json").read_text():
+        found.append("a run is left out, and no reason given")
     return found
 
 

@@ -3,7 +3,7 @@
 import random
 from dataclasses import asdict, dataclass
 
-STAGES = ("data", "labels", "train", "evaluate", "report")
+STAGES = ("data", "labels", "train", "evaluate", "analyse", "report")
 # What befalls a stage while it runs.
 MOMENTS = (
     "killed at a moment",
@@ -28,6 +28,7 @@ TARGETS = (
     "timing",
     "checksums",
     "metrics",
+    "analysis",
     "results table",
     "report table",
 )

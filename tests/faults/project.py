@@ -36,12 +36,22 @@ SETTINGS = {
         },
     ],
 }
+# What is asked of the network of one of these runs: a study of its own, so that its figures are drawn only where they
+# are what a fault is about.
+LOOKED = "looked"
+ONE = {"datasets": ["digits"], "noises": ["sym40"], "methods": ["ce"], "seeds": [1]}
+VIEWS = {"draws": 2, "points": 3, "samples": 1, "epochs": [2]}
+QUESTIONS = SETTINGS | {
+    "name": LOOKED,
+    "grid": [ONE, {**ONE, "table": "memorised", "figures": ["memorised", "dynamics"], "views": VIEWS}],
+}
 # What is the same however a run came about; the rest tells of time and machine.
 EXACT = ("spec.yaml", "history.csv", "predictions.npz", "model.safetensors", "snapshots/epoch-0002.safetensors")
 MACHINE = ("git_commit", "device", "host", "torch", "started", "finished", "sha256")
 TABLES = ("results.csv", "accuracy.csv", "accuracy.md", "accuracy.tex", "accuracy_best.csv", "curves.csv")
 TABLES += ("reliability.csv", "confusion.csv", "classes.csv", "paired.csv", "ledger.csv", "summary.json")
-FOLDERS = ("data/datasets", "data/labels", "results/runs", "results/reports")
+FOLDERS = ("data/datasets", "data/labels", "results/runs", "results/analyses", "results/reports")
+ORDER = ("data", "labels", "train", "evaluate", "analyse", "report")
 
 
 def command(stage: str, name: str = "") -> list[str]:
@@ -51,7 +61,9 @@ def command(stage: str, name: str = "") -> list[str]:
         "labels": ["labels", "--study", STUDY],
         "train": ["train", name, "--study", STUDY, "--no-track"],
         "evaluate": ["evaluate", "--study", STUDY],
+        "analyse": ["analyse", "--study", LOOKED],
         "report": ["report", STUDY, "--partial"],
+        "figures": ["report", LOOKED, "--partial", "--part", "results", "--part", "paper-figures"],
     }[stage]
 
 
@@ -81,7 +93,7 @@ def build(folder: Path) -> Reference:
     write_params(root)
     names = list(Project(root).study(STUDY).specs)
     facts = {"names": names, "seconds": {}, "operations": {}, "bytes": {}}
-    for stage in ("data", "labels", "train", "evaluate", "report"):
+    for stage in ORDER:
         shutil.copytree(root, folder / stage)
         if stage == "train":
             stopped(folder, output, names[0])
@@ -92,8 +104,10 @@ def build(folder: Path) -> Reference:
             key = f"{stage} {name}".strip()
             facts["operations"][key] = int(counter.read_text())
             facts["bytes"][key] = size(root) - before
-        # Once more without counting, in the copy: the counter slows what it counts.
-    for stage in ("data", "labels", "train", "evaluate", "report"):
+    ended = run(root, command("figures"), output)
+    assert ended.status == 0, ended.err
+    # Once more without counting, in the copy: the counter slows what it counts.
+    for stage in ORDER:
         for name in names if stage == "train" else [""]:
             twin = folder / "twin"
             shutil.copytree(folder / stage, twin)
@@ -113,7 +127,8 @@ def write_params(root: Path) -> None:
         shutil.copyfile(REPOSITORY / "params" / file, root / "params" / file)
     shutil.copytree(REPOSITORY / "params/published", root / "params/published")
     (root / "params/studies").mkdir()
-    (root / f"params/studies/{STUDY}.yaml").write_text(yaml.safe_dump(SETTINGS, sort_keys=False))
+    for name, study in ((STUDY, SETTINGS), (LOOKED, QUESTIONS)):
+        (root / f"params/studies/{name}.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
 
 
 def stopped(folder: Path, output: Path, name: str) -> None:
@@ -149,8 +164,13 @@ def differences(reference: Path, root: Path, stage: str, names: list[str]) -> li
         files = [f"data/labels/{path.name}" for path in sorted((reference / "data/labels").glob("*.csv"))]
     elif stage == "train":
         files = [f"results/runs/{name}/{file}" for name in names for file in EXACT]
+    elif stage == "analyse":
+        files = [str(path.relative_to(reference)) for path in sorted(reference.glob("results/analyses/*/*.npz"))]
     elif stage == "evaluate":
         return [found for name in names for found in _other_metrics(reference, root, name)]
+    elif stage == "figures":
+        folder = reference / "results/reports" / LOOKED
+        files = [str(path.relative_to(reference)) for path in sorted(folder.glob("*.csv")) if path.name != "cost.csv"]
     else:
         files = [f"results/reports/{STUDY}/{file}" for file in (*TABLES, "index.html")]
         files = [file for file in files if (reference / file).exists()]

@@ -64,10 +64,11 @@ def import_all() -> None:
     import torch._dynamo
 
     torch.set_num_threads(1)
+    from nrd import analysis  # noqa: F401
     from nrd.cli import main  # noqa: F401
     from nrd.data import sources  # noqa: F401
     from nrd.evaluation import run_metrics  # noqa: F401
-    from nrd.report import cost, figures, page, results, tables  # noqa: F401
+    from nrd.report import cost, figures, page, paper_figures, results, tables  # noqa: F401
     from nrd.training import loop  # noqa: F401
 
     sklearn.datasets.load_digits()

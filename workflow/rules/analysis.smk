@@ -47,3 +47,8 @@ rule analyse:
     shell:
         "{params.nrd} analyse {wildcards.run} --name {wildcards.analysis} --device {params.device}"
         " --threads {params.threads} > {log} 2>&1"
+
+
+rule analyses:
+    input:
+        lambda _: [path for name in wanted_studies() for path in study_analyses(name)],
