@@ -313,7 +313,7 @@ def test_shares_of_views_by_what_they_are_predicted_as():
 
 
 def test_numbers_of_the_figures_are_tables_of_their_own(built):
-    project, answers, folder = built
+    project, _, folder = built
     paper = project.layout.params / "published" / "figures_published.csv"
     with paper.open() as file:
         printed = list(csv.DictReader(line for line in file if line[0] != "#"))

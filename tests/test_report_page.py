@@ -12,7 +12,7 @@ import pytest
 import yaml
 from markupsafe import Markup
 
-from nrd.report import build, context, sections
+from nrd.report import build, context, paper_sections, sections
 from nrd.report.figures import draw_accuracy, draw_memorisation
 from nrd.report.page import origin, write_page
 from nrd.report.sections import Section
@@ -187,3 +187,23 @@ def test_lines_differ_in_colour_or_dashes():
     assert styles["method0", ""]["color"] == styles["method0", "other"]["color"]
     plain = [str(styles[f"method{number}", ""]) for number in range(2 * len(COLOURS))]
     assert len(set(plain)) == len(plain)
+
+
+def test_what_epochs_there_are_to_choose_from_is_said(tmp_path):
+    config = small_study(validation=0)
+    config["settings"] |= {"evaluation_interval": 5}
+    every, part = make_project(tmp_path / "a", config), make_project(tmp_path / "b", small_study())
+    texts = sections._about_epochs(every.study("small"))
+    assert texts[0] == "Networks are evaluated after every 5 epochs and after the last."
+    assert texts[1].startswith("No epoch is selected by validation")
+    assert sections._about_epochs(part.study("small")) == []
+
+
+def test_images_are_said_to_be_others_only_where_they_are(tmp_path):
+    found = context.Context(None, make_project(tmp_path).layout)
+    texts = {name: paper_sections._about_images(found, name) for name in ("cifar10", "cifar10-5k", "digits")}
+    assert texts == {
+        "cifar10": "",
+        "cifar10-5k": "Ours are of 5 000 of its training images. ",
+        "digits": "Ours are on other images, Digits. ",
+    }

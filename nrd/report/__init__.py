@@ -11,7 +11,8 @@ tables     ``results.csv``, ``params/published``     ``accuracy.{csv,md,tex}``, 
                                                      ``accuracy-<label>``, for other epochs under
                                                      ``accuracy_best`` and ``accuracy_validation_selected``,
                                                      ``comparison`` where the paper has the same cells,
-                                                     ``paired``, ``ledger``, ``webvision`` for the paper's grid
+                                                     ``paired``, ``ledger``; ``webvision`` and ``published`` where a
+                                                     study is about the paper
 figures    the runs' ``history.csv``                 ``curves.{csv,json,png,svg}``, ``memorisation.{png,svg}``
            the runs' ``predictions.npz``             ``reliability`` and ``confusion.{csv,png,svg}``,
                                                      ``calibration``, ``classes`` and ``people.{csv,md,tex}``,

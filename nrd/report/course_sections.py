@@ -23,8 +23,7 @@ def overfitting(context: Context) -> Section | None:
     text = (
         f"Test accuracy over {int(table['epoch'].max())} epochs at several noise rates; consistency between views of "
         "one kind (GJS, dashed) against NRD. The paper trains for 1000 epochs on CIFAR-100, where GJS falls after an "
-        "early peak, at 80 % noise most; the table has the last and the best epoch of each curve, and the gain at the "
-        "last."
+        "early peak; the table has the last and the best epoch of each curve, and the gain at the last."
     )
     shown = beside.fits_table(table, context.layout)
     html = figure_part(context, "overfitting", "figure4", "Figure 4", text) + small_table(shown.heads, shown.rows)
