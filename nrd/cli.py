@@ -274,12 +274,12 @@ def track(
     root: Root = HERE,
 ) -> None:
     """Bring runs to MLflow: whatever is not there yet, and nothing twice."""
-    if lenient and os.environ.get("NRD_TRACKING") == "off":
-        print("not mirrored to MLflow: NRD_TRACKING is off")
-        return
-    from nrd.training.tracking import TrackingError, known_runs
+    from nrd.training.tracking import TrackingError, is_enabled, known_runs
     from nrd.training.tracking import sync as sync_runs
 
+    if lenient and not is_enabled():
+        print("not mirrored to MLflow: NRD_TRACKING is off")
+        return
     project = Project(root)
     runs = project.study(sync).specs if sync else known_runs(project.layout)
     try:

@@ -1,5 +1,6 @@
 """Shared fixtures: a project in a temporary folder, real data where it is, finished runs of the tiny study."""
 
+import importlib
 import os
 import shutil
 import subprocess
@@ -13,6 +14,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["NRD_TRACKING"] = "off"  # tests that want the mirror switch it on
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def cannot_run(reason):
+    """Skip a test for want of a program; where .ci/run found all of them installed, its absence is a failure."""
+    if os.environ.get("NRD_TESTS_MUST_RUN") == "1":
+        pytest.fail(f"{reason}; NRD_TESTS_MUST_RUN=1 lets nothing be skipped for that", pytrace=False)
+    pytest.skip(reason)
+
+
+def optional_module(name, reason):
+    """Import a module of an extra, or skip the tests of the file that asks for it; in .ci/run they fail instead."""
+    if os.environ.get("NRD_TESTS_MUST_RUN") == "1":
+        return importlib.import_module(name)
+    return pytest.importorskip(name, reason=reason)
 
 
 @pytest.fixture(scope="session")

@@ -12,17 +12,19 @@ import platform
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
 ACCOUNTING_PROGRAMS = ("slurmdbd", "sacctmgr", "mariadbd", "mariadb-install-db")
 GPUS = 3
 # Any character device stands in for a GPU: Slurm counts them and gives each job its own numbers.
-DEVICES = [Path(f"/dev/tty{40 + number}") for number in range(GPUS)]
+NULL = os.makedev(1, 3)  # what /dev/null is
 
 SLURM_CONF = """
 ClusterName=nrd
@@ -49,7 +51,7 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=batch_sched_delay=0,sched_interval=2
 GresTypes=gpu
 ReturnToService=2
-MinJobAge=300
+MinJobAge=86400
 KillWait=2
 MessageTimeout=30
 SlurmdParameters=config_overrides
@@ -90,9 +92,23 @@ def why_not(accounting: bool = False) -> str | None:
         return f"no {', '.join(missing)} (Debian: apt-get install {packages})"
     if os.geteuid() != 0:
         return "Slurm's daemons are started by root here"
-    if missing := [str(device) for device in DEVICES if not device.is_char_device()]:
-        return f"no {', '.join(missing)} to pose as GPUs"
+    return _no_devices()
+
+
+@cache
+def _no_devices() -> str | None:
+    """Containers may forbid root to make devices."""
+    with tempfile.TemporaryDirectory(prefix="nrd-slurm-") as folder:
+        try:
+            _make_device(Path(folder) / "gpu0")
+        except OSError as error:
+            return f"no devices can be made to pose as GPUs ({error.strerror})"
     return None
+
+
+def _make_device(path: Path) -> Path:
+    os.mknod(path, stat.S_IFCHR | 0o600, NULL)
+    return path
 
 
 class Cluster:
@@ -149,7 +165,8 @@ class Cluster:
             accounting=self._storage(),
         )
         (self.folder / "slurm.conf").write_text(content)
-        gres = "".join(f"NodeName={self.host} Name=gpu File={device}\n" for device in DEVICES)
+        devices = [_make_device(self.folder / f"gpu{number}") for number in range(GPUS)]
+        gres = "".join(f"NodeName={self.host} Name=gpu File={device}\n" for device in devices)
         (self.folder / "gres.conf").write_text(gres)
 
     def _storage(self) -> str:
@@ -225,7 +242,7 @@ class Cluster:
     def command(self, *arguments: str, check: bool = True) -> str:
         """Run one of Slurm's commands and return its output."""
         environment = {**os.environ, **self.environment}
-        process = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60)
+        process = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=240)
         assert not check or process.returncode == 0, f"{arguments}: {process.stderr}"
         return process.stdout
 
@@ -258,7 +275,7 @@ class Cluster:
             time.sleep(0.5)
 
 
-def _wait(what: str, ready, explain=lambda: "", seconds: float = 60) -> None:
+def _wait(what: str, ready, explain=lambda: "", seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline, f"{what} is not ready after {seconds} s\n{explain()}"

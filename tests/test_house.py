@@ -9,6 +9,8 @@ import tomllib
 import pytest
 import yaml
 
+from tests.conftest import cannot_run, optional_module
+
 # From low to high. A module may import from its own floor's left and from any floor below.
 FLOORS = [
     [
@@ -113,3 +115,12 @@ def test_the_lock_holds_every_dependency_with_hashes_and_no_host(repository):
     assert {re.split(r"[>=\[]", name)[0].lower() for name in wanted} <= locked
     assert "://" not in lock
     assert lock.count("--hash=sha256:") >= len(locked)
+
+
+@pytest.mark.parametrize(("value", "outcome"), [("1", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_what_was_installed_for_the_tests_may_not_be_skipped(monkeypatch, value, outcome):
+    monkeypatch.setenv("NRD_TESTS_MUST_RUN", value)
+    with pytest.raises(outcome, match="no PostgreSQL"):
+        cannot_run("no PostgreSQL")
+    with pytest.raises(ImportError if value else pytest.skip.Exception):
+        optional_module("no_such_module", "not installed")

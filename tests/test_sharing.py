@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from nrd.study import Project
+from tests.conftest import optional_module
 from tests.test_workflow import IDENTITY, call, clone, git, planned, snakemake
 
 REPORT = "results/reports/demo"
@@ -173,8 +174,8 @@ def test_runs_of_two_clones_are_united_through_the_remote(first, tmp_path):
 @pytest.fixture
 def s3(tmp_path, monkeypatch):
     """Address of a local S3-compatible server with an empty bucket."""
-    boto3 = pytest.importorskip("boto3", reason="the extra `s3` is not installed")
-    pytest.importorskip("moto.server", reason="moto is not installed")
+    boto3 = optional_module("boto3", "the extra `s3` is not installed")
+    optional_module("moto.server", "moto is not installed")
     for key, value in {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret", "DEFAULT_REGION": "us-east-1"}.items():
         monkeypatch.setenv(f"AWS_{key}", value)
     with socket.socket() as probe:
@@ -184,7 +185,7 @@ def s3(tmp_path, monkeypatch):
     with (tmp_path / "s3.log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while socket.socket().connect_ex(("127.0.0.1", port)):
             assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "s3.log").read_text()
             time.sleep(0.2)

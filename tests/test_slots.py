@@ -54,7 +54,7 @@ def test_whoever_finds_no_slot_waits(tmp_path):
         waiting = holder(tmp_path, 1, "0", 0)
         assert "all 1 slot(s) of 1 GPU(s) are taken" in waiting.stderr.readline()
         assert waiting.poll() is None
-    assert waiting.communicate(timeout=20)[0] == "cuda:0\ndone\n"
+    assert waiting.communicate(timeout=240)[0] == "cuda:0\ndone\n"
 
 
 def test_the_dead_return_their_slot(tmp_path):
@@ -68,9 +68,9 @@ def test_the_dead_return_their_slot(tmp_path):
 
 def test_processes_never_share_a_slot(tmp_path):
     """Six processes for two slots on each of two GPUs: the last two wait for the first."""
-    processes = [holder(tmp_path, 2, "0,1", 0.6) for _ in range(6)]
     began = time.monotonic()
-    outputs = [process.communicate(timeout=60)[0].split() for process in processes]
+    processes = [holder(tmp_path, 2, "0,1", 0.6) for _ in range(6)]
+    outputs = [process.communicate(timeout=240)[0].split() for process in processes]
     assert all(output[1] == "done" for output in outputs)
     assert time.monotonic() - began >= 1.2
     assert {output[0] for output in outputs} == {"cuda:0", "cuda:1"}

@@ -19,13 +19,11 @@ import pytest
 
 from nrd.layout import TRAINED, Layout
 from nrd.study import Project
+from tests.conftest import cannot_run
 from tests.slurm_cluster import Cluster, why_not
 from tests.test_workflow import clone
 
-pytestmark = [
-    pytest.mark.slurm,
-    pytest.mark.skipif(why_not() is not None, reason=f"no Slurm to test with: {why_not()}"),
-]
+pytestmark = pytest.mark.slurm
 
 LIMIT = 540
 # Asks for states sooner than on a cluster; waits for no network file system.
@@ -48,8 +46,14 @@ grid:
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def slurm():
+    if reason := why_not():
+        cannot_run(f"no Slurm to test with: {reason}")
+
+
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(slurm):
     with Cluster() as running:
         yield running
 
@@ -254,9 +258,10 @@ def test_killed_controllers_cost_no_training(cluster, folder, tmp_path):
         assert (Layout(folder).run(run) / "metrics.json").is_file()
 
 
-@pytest.mark.skipif(why_not(accounting=True) is not None, reason=f"no accounting: {why_not(accounting=True)}")
 def test_states_come_from_accounting_where_there_is_one(folder):
     """A real slurmdbd on a real database; squeue, which the profile asks without one, is out of order."""
+    if reason := why_not(accounting=True):
+        cannot_run(f"no accounting: {reason}")
     (run,) = add_study(folder, "accounted", [1])
     with Cluster(accounting=True) as cluster:
         squeue = cluster.folder / "bin" / "squeue"

@@ -203,8 +203,9 @@ def test_a_study_is_told_where_its_runs_are_shown(layout, specs):
         content = json.loads(file.read_text())
         pages = {spec.name: find(layout, spec).info for spec in specs[:2]}
         assert content["server"] == "http://127.0.0.1:5000"
+        kind = "workflowType=machine_learning"  # without it MLflow opens its pages for language models
         assert content["runs"] == {
-            name: f"experiments/{info.experiment_id}/runs/{info.run_id}" for name, info in pages.items()
+            name: f"experiments/{info.experiment_id}/runs/{info.run_id}?{kind}" for name, info in pages.items()
         }
     sync(layout, [specs[0].name])
     assert json.loads(file.read_text()) == content
@@ -358,7 +359,7 @@ def test_two_writers_of_a_new_store(project, specs, monkeypatch):
         while not database.parent.exists() and process.poll() is None:
             time.sleep(0.01)
         mine = sync(layout, known_runs(layout), uri)
-        theirs = process.communicate(timeout=120)[0]
+        theirs = process.communicate(timeout=240)[0]
     assert process.returncode == 0 and "failed" not in theirs and not mine.failed
     assert not repeated_steps(database)
     sizes = table_sizes(layout, database)
@@ -430,12 +431,16 @@ def test_ui_serves_the_projects_store_on_loopback(layout, spec, monkeypatch, cap
     number = find(layout, spec).info.experiment_id
     calls = []
     monkeypatch.setattr(ui_module.os, "execve", lambda *call: calls.append(call))
+    opened, printed = ui_module.open_client, []
+    client = lambda *store: printed.append(capsys.readouterr().err) or opened(*store)  # noqa: E731
+    monkeypatch.setattr(ui_module, "open_client", client)
     open_ui(layout, port=0)
+    assert printed[0].startswith("starting MLflow, which takes up to a minute")  # before it does
     (_, command, environment) = calls[0]
     assert command[1:4] == ["-m", "mlflow", "server"] and command[command.index("--host") + 1] == "127.0.0.1"
     assert environment["MLFLOW_BACKEND_STORE_URI"] == store_uri(layout)
     view = f"/#/experiments/{number}/runs?workflowType=machine_learning&viewStateShareKey=methods"
-    assert capsys.readouterr().err.splitlines()[1] == f"  digits: http://127.0.0.1:0{view}"
+    assert capsys.readouterr().err.splitlines() == [f"  digits: http://127.0.0.1:0{view}"]
     with pytest.raises(TrackingError, match="http://server:5000 in a browser"):
         open_ui(layout, uri="http://server:5000")
 
@@ -445,3 +450,10 @@ def test_nothing_heavy_is_imported_before_it_is_used():
     root = Path(__file__).resolve().parent.parent
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
     assert answer.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("value", ["off", "OFF", "0", "false", "no"])
+def test_bringing_runs_leniently_respects_the_switch(project, nrd, value):
+    done = nrd("track", "--sync", "tiny", "--lenient", env={**os.environ, "NRD_TRACKING": value})
+    assert done.stdout == "not mirrored to MLflow: NRD_TRACKING is off\n"
+    assert not (project.layout.root / "mlflow.db").exists()

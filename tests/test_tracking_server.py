@@ -20,10 +20,13 @@ import psutil
 import pytest
 import yaml
 
-from tests.conftest import make_project, prepare_run
+from nrd.layout import Layout
+from nrd.training.lock import is_locked
+from nrd.training.tracking import follower
+from tests.conftest import cannot_run, make_project, optional_module, prepare_run
 
-psycopg2 = pytest.importorskip("psycopg2", reason="the extra `server` is not installed")
-pytest.importorskip("mlflow")
+psycopg2 = optional_module("psycopg2", "the extra `server` is not installed")
+optional_module("mlflow", "the extra `workflow` is not installed")
 
 WRITERS, EPOCHS, LONG = 8, 6, 60
 SECONDS = 240  # all waits end, whatever happens
@@ -56,14 +59,14 @@ def database():
     """Address of an empty database; its server runs in its own folder, on loopback only."""
     folder_of_programs = programs()
     if folder_of_programs is None:
-        pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+        cannot_run("PostgreSQL is not installed (Debian: apt-get install postgresql)")
     folder = Path(tempfile.mkdtemp(prefix="nrd-postgresql-"))
     as_user = {}
     if os.geteuid() == 0:  # PostgreSQL refuses to be run by root
         try:
             account = pwd.getpwnam("postgres")
         except KeyError:
-            pytest.skip("PostgreSQL cannot be run by root, and there is no user postgres")
+            cannot_run("PostgreSQL cannot be run by root, and there is no user postgres")
         os.chown(folder, account.pw_uid, account.pw_gid)
         as_user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
 
@@ -71,13 +74,14 @@ def database():
         command = [folder_of_programs / name, "-D", folder / "data", *arguments]
         log = folder.parent / f"{folder.name}.log"
         with log.open("a") as output:
-            done = subprocess.run(command, cwd=folder, stdout=output, stderr=output, timeout=60, **as_user)
+            done = subprocess.run(command, cwd=folder, stdout=output, stderr=output, timeout=SECONDS, **as_user)
         assert done.returncode == 0, log.read_text()
 
     (folder / "password").write_text(PASSWORD)
     (folder / "password").chmod(0o644)
     user = getpass.getuser()
-    call("initdb", "--no-sync", "-U", user, "--auth=scram-sha-256", f"--pwfile={folder / 'password'}")
+    fixed = ["--no-sync", "--no-locale", "-E", "UTF8"]  # whatever the machine's own locale
+    call("initdb", *fixed, "-U", user, "--auth=scram-sha-256", f"--pwfile={folder / 'password'}")
     port = free_port()
     options = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
     call("pg_ctl", "-w", "-o", options, "-l", str(folder / "server.log"), "start")
@@ -115,7 +119,7 @@ class Server:
     def answers(self):
         assert self.process.poll() is None, (self.folder / "server.log").read_text()[-3000:]
         try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=20) as answer:
                 return answer.status == 200
         except (urllib.error.URLError, OSError):
             return False
@@ -181,6 +185,17 @@ def start(root, *arguments, uri=None):
     )
 
 
+def start_follower(root, server, log):
+    """One that waits longer for work than those that trainings start: they leave it to the one that is there."""
+    command = [sys.executable, "-m", "nrd.training.tracking", "follow", "--root", str(root), "--idle", str(SECONDS)]
+    environment = {**os.environ, "NRD_TRACKING": "on", "MLFLOW_TRACKING_URI": server.uri}
+    with log.open("w") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    lock = follower._file(Layout(root), server.uri, "lock")
+    wait_for(lambda: is_locked(lock) or process.poll() is not None, "the follower does not begin")
+    assert process.poll() is None, log.read_text()
+
+
 def finish(process):
     output = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 0, output
@@ -225,17 +240,21 @@ def test_eight_trainings_at_once_lose_no_metric(server, database, tmp_path, clon
         clones.append(tmp_path / f"machine{seed}")
         projects.append(make_clone(clones[-1], EPOCHS, [seed]))
     specs = [next(iter(project.study("small").specs.values())) for project in projects]
+    for project in projects:
+        start_follower(project.layout.root, server, tmp_path / f"{project.layout.root.name}.log")
     trainings = [
         start(project.layout.root, "train", spec.name, uri=server.uri)
         for project, spec in zip(projects, specs, strict=True)
     ]
     for training in trainings:
         finish(training)
-    sql = "SELECT count(*) FROM runs WHERE status = 'FINISHED'"
-    wait_for(lambda: query(database, sql)[0][0] == WRITERS, "not all runs arrived")
+    names = {spec.name for spec in specs}
+    sql = "SELECT t.value FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid "
+    sql += "WHERE t.key = 'nrd.run' AND r.status = 'FINISHED' AND r.lifecycle_stage = 'active'"
+    wait_for(lambda: names <= {name for (name,) in query(database, sql)}, "not all runs arrived")
     for project, spec in zip(projects, specs, strict=True):
         assert_complete(database, project, spec.name)
-        log = (project.layout.root / "scratch/.tracking/follower.log").read_text()
+        log = (tmp_path / f"{project.layout.root.name}.log").read_text()
         assert f"mirrors {spec.name}" in log and PASSWORD not in log
 
 
@@ -243,10 +262,7 @@ def test_training_does_not_notice_a_server_that_hangs_and_dies(server, database,
     clones.append(tmp_path / "disturbed")
     project, calm = make_clone(clones[0], LONG, [1]), make_clone(tmp_path / "calm", LONG, [1])
     (name,) = project.study("small").specs
-    command = [sys.executable, "-m", "nrd.training.tracking", "follow", "--root", str(clones[0]), "--idle", "60"]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": server.uri}
-    with (tmp_path / "follower.log").open("w") as log:
-        subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    start_follower(clones[0], server, tmp_path / "follower.log")
     training = start(clones[0], "train", name, "--study", "small", uri=server.uri)
     # A slow machine's server would take its first metrics when the training is over: that waits for it, half-way.
     history = project.layout.scratch(name) / "history.csv"

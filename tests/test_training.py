@@ -213,7 +213,7 @@ def test_who_waits_for_another_training_finds_it_finished_and_trains_nothing(pro
         assert f"is being trained by process {os.getpid()} on" in waiting.stderr.readline()
         Trainer(spec, project.layout, RunOptions(tracking=False)).run()
         finished = (project.layout.run(spec.name) / "machine.json").read_bytes()
-    assert waiting.communicate(timeout=120)[1] == ""
+    assert waiting.communicate(timeout=240)[1] == ""
     assert waiting.returncode == 0
     assert (project.layout.run(spec.name) / "machine.json").read_bytes() == finished
 

@@ -10,11 +10,12 @@ from nrd.training.tracking.store import shown
 
 FILE = "mlflow.json"  # in the study's folder
 HOST, PORT = "127.0.0.1", 5000  # of `nrd ui`, unless other ones are given
+KIND = "workflowType=machine_learning"  # of MLflow's pages: not those for language models
 
 
 def page(experiment: str, run: str) -> str:
     """Return what follows ``#/`` in the address of an MLflow run's page."""
-    return f"experiments/{experiment}/runs/{run}"
+    return f"experiments/{experiment}/runs/{run}?{KIND}"
 
 
 def write_pages(layout: Layout, study: str, pages: Mapping[str, str], uri: str) -> Path:

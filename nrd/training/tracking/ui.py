@@ -6,7 +6,7 @@ import sys
 from typing import NoReturn
 
 from nrd.layout import Layout
-from nrd.training.tracking.pages import HOST, PORT
+from nrd.training.tracking.pages import HOST, KIND, PORT
 from nrd.training.tracking.store import (
     ENVIRONMENT,
     URI_VARIABLE,
@@ -19,7 +19,6 @@ from nrd.training.tracking.store import (
     store_uri,
 )
 
-PAGES = "workflowType=machine_learning"  # not those for language models
 SHOWN = 12  # experiments whose address is printed
 
 
@@ -40,13 +39,14 @@ def open_ui(layout: Layout, host: str = HOST, port: int = PORT, uri: str | None 
             probe.bind((host, port))
         except OSError as error:
             raise TrackingError(f"{host}:{port} cannot be served on ({error.strerror}); choose another port") from None
+    print("starting MLflow, which takes up to a minute ...", file=sys.stderr, flush=True)
     path = sqlite_path(uri)
     if path is None or not path.is_file():
         prepare_store(layout, uri)
     pages = f"http://{host}:{port}/#/experiments"
-    print(f"MLflow on {shown(uri)}: {pages}?{PAGES} (ctrl-c ends it)", file=sys.stderr, flush=True)
+    print(f"MLflow on {shown(uri)}: {pages}?{KIND} (ctrl-c ends it)", file=sys.stderr, flush=True)
     for number, name in _experiments(layout, uri):
-        print(f"  {name}: {pages}/{number}/runs?{PAGES}&viewStateShareKey=methods", file=sys.stderr, flush=True)
+        print(f"  {name}: {pages}/{number}/runs?{KIND}&viewStateShareKey=methods", file=sys.stderr, flush=True)
     command = _command(layout, host, port)
     os.execve(command[0], command, _environment(uri))  # signals then reach the server itself
 
