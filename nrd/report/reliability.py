@@ -137,23 +137,29 @@ def draw_rows(table: pd.DataFrame, kind: str, stem: Path) -> None:
 
 def _figure(panels: list[Diagram | None], columns: int) -> Figure:
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(PANEL * columns, (PANEL + 0.5) * rows + 0.3), layout="constrained")
+    titles = [_title(panel) if panel else "" for panel in panels]
+    height = PANEL + 0.2 + 0.15 * max(title.count("\n") + 1 for title in titles)
+    figure = Figure(figsize=(PANEL * columns, height * rows + 0.4), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06)
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for place, ax in enumerate(axes):
         if place >= len(panels) or panels[place] is None:
             ax.remove()
             continue
-        title, part = panels[place]
-        handles = _panel(ax, part)
-        method = textwrap.fill(plain(part["title"].iloc[0]), 32)
-        ax.set_title(f"{textwrap.fill(plain(title), 32)}\n{method}\n{_errors(part)}", fontsize=8.2)
+        handles = _panel(ax, panels[place][1])
+        ax.set_title(titles[place], fontsize=8.2)
         if place % columns == 0:
             ax.set_ylabel("accuracy (%)")
         if place + columns >= len(panels):
             ax.set_xlabel("confidence (%)")
     figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=columns)
     return figure
+
+
+def _title(panel: Diagram) -> str:
+    title, part = panel
+    method = textwrap.fill(plain(part["title"].iloc[0]), 32)
+    return f"{textwrap.fill(plain(title), 32)}\n{method}\n{_errors(part)}"
 
 
 def _panel(ax: Axes, part: pd.DataFrame) -> dict[str, object]:
