@@ -301,7 +301,7 @@ def test_hundreds_of_runs(tmp_path):
     assert page.count('href="../../runs/') == 225  # the list of runs, to which cells and figures lead:
     # Lines of nine methods, or of the two of a figure.
     parts = dict.fromkeys(("curves", "memorisation", "reliability", "paired", "classes", "cost"), 45) | {"confusion": 8}
-    assert page.count('href="#run-') == 2 * 225 + sum(parts.values())
+    assert page.count('href="#run-') == 3 * 225 + sum(parts.values())
     assert "No epoch is selected by validation" not in page
 
 
