@@ -66,6 +66,46 @@ def test_on_one_machine_a_training_asks_for_the_gpus_that_are_there(folder, visi
     assert all(" --track " in job for job in jobs)
 
 
+def printed(folder, code, *arguments, **environment):
+    """What Python code at the end of the Snakefile prints in a dry run."""
+    script = folder / "Snakefile-printing"
+    script.write_text(f"{(folder / 'Snakefile').read_text()}\n{code}\n")
+    process = snakemake(folder, "tiny", "-s", script.name, *arguments, "-n", "--quiet", "all", **environment)
+    return [line.removeprefix("> ") for line in process.stderr.splitlines() if line.startswith("> ")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "slots", "limit"),
+    [((), {}, "2"), ((), {"NRD_SLOTS": "2"}, "4"), (("--resources", "gpu=1"), {}, "1"), (SLURM, {}, "None")],
+)
+def test_on_one_machine_as_many_train_as_its_gpus_have_slots(folder, arguments, slots, limit):
+    """However many cores there are, unless a limit is given; on a cluster its scheduler counts."""
+    code = 'gpu = workflow.global_resources.get("gpu"); print(">", gpu and gpu.value, file=sys.stderr)'
+    assert printed(folder, code, *arguments, CUDA_VISIBLE_DEVICES="0,1", **slots) == [limit]
+
+
+def test_another_attempt_gets_more_memory(folder):
+    """Asked of the rules themselves: a dry run shows the first attempt alone."""
+    code = """
+for each in (rules.train, rules.analyse):
+    memory = each.rule.resources["mem_mb"]
+    print(">", *(memory.evaluate(None, attempt=attempt).value for attempt in (1, 2, 3)), file=sys.stderr)
+"""
+    assert printed(folder, code) == ["4000 8000 12000"] * 2
+
+
+def test_the_profile_tries_again_and_is_patient_with_the_scheduler():
+    """What a run of days depends on, and no short test notices."""
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    assert profile["executor"] == "slurm"
+    assert profile["retries"] >= 3  # attempts that meet their limit, lose their node or run out of memory
+    assert profile["slurm-logdir"] == "results/logs/slurm"  # where logs of jobs are said to be
+    assert profile["slurm-status-command"] == "squeue"  # there may be no accounting
+    patience = profile["slurm-status-attempts"] * 5  # seconds
+    assert patience >= 3600
+    assert profile["keep-going"] and profile["rerun-incomplete"] and profile["latency-wait"] >= 60
+
+
 def test_both_profiles_agree_on_what_may_trigger_work():
     """Snakemake reads the default profile last, but not where another workflow profile is named."""
     default, slurm = (
