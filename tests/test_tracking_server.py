@@ -29,7 +29,7 @@ psycopg2 = optional_module("psycopg2", "the extra `server` is not installed")
 optional_module("mlflow", "the extra `workflow` is not installed")
 
 WRITERS, EPOCHS, LONG = 8, 6, 60
-SECONDS = 240  # all waits end, whatever happens
+SECONDS = 600  # all waits end, whatever happens
 PASSWORD = "not-to-be-shown"
 
 
