@@ -126,6 +126,7 @@ def test_the_page_leads_to_each_runs_page_in_mlflow(finished):
     assert len(rows) == 5
     for run in client.search_runs([experiment]):
         address = f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run.info.run_id}"
+        address += "?workflowType=machine_learning"
         assert f'<a href="{address}">' in rows[run.data.tags["nrd.run"]]
 
 
