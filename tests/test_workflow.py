@@ -30,8 +30,8 @@ FIGURES = """
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@localhost")
 
 
-def clone(folder):
-    """A copy of the workflow as a git repository, without anything made."""
+def clone(folder, blocks=""):
+    """A copy of the workflow as a git repository, without anything made; the tiny study may have further blocks."""
     folder.mkdir(parents=True)
     for name in PARTS:
         source = ROOT / name
@@ -41,7 +41,7 @@ def clone(folder):
         else:
             shutil.copyfile(source, folder / name)
     study = folder / "params/studies/tiny.yaml"
-    study.write_text(study.read_text().rstrip("\n") + FIGURES)
+    study.write_text(study.read_text().rstrip("\n") + (blocks or "\n"))
     git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, "commit", "-qm", "start")
@@ -68,7 +68,7 @@ def snakemake(folder, *arguments, check=True, **environment):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The tiny study, made by the workflow in a fresh clone. Tests copy it before they change it."""
-    folder = clone(tmp_path_factory.mktemp("workflow") / "clone")
+    folder = clone(tmp_path_factory.mktemp("workflow") / "clone", FIGURES)
     snakemake(folder, "tiny", NRD_TRACKING="on")
     return folder
 
