@@ -285,8 +285,9 @@ class Project:
         given = {**entry.hyperparameters, **(settings.hyperparameters or {}).get(method.name, {})}
         own = dict.fromkeys((settings.hyperparameters or {}).get(method.name, {}), f"{where}: settings.hyperparameters")
         hyperparameters = check_hyperparameters(method, given, f"{file}: ledger", own)
+        asked = settings.views or {}
         views = {
-            role: resolve_view((settings.views or {}).get(role, view), dataset, f"{where}: views.{role}")
+            role: resolve_view(asked.get(role, view), dataset, f"{where if role in asked else file}: views.{role}")
             for role, view in method.views.items()
         }
         teacher, rounds = method.teacher, 1

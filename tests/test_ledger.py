@@ -114,3 +114,10 @@ def test_settings_of_several_tables_and_variants_of_a_study_are_told_apart(proje
     assert "CE (table noisy)" in printed and "CE (table memorised)" in printed
     printed = nrd("hyperparameters", "--dataset", "cifar10", "--noise", "sym40", "-s", "variants").stdout
     assert "NRD (weights of GJS)" in printed and "pi: the study" in printed
+
+
+def test_a_methods_wrong_view_is_its_files(project):
+    path = project.layout.params / "methods" / "ce.yaml"
+    path.write_text(path.read_text().replace("student: gjs", "student: blur"))
+    with pytest.raises(SpecError, match=r"methods/ce\.yaml: views\.student: there is no view 'blur'"):
+        Project(project.layout.root).study("paper")
