@@ -5,7 +5,6 @@ import os
 import platform
 import random
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
