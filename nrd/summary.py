@@ -20,7 +20,7 @@ from nrd.study import Study
 FILES = ("spec.yaml", "history.csv", "timing.csv", "machine.json")
 METRICS = "metrics.json"
 TABLES = (".csv", ".md")
-LARGEST = 256 * 1024  # bytes of a table: larger ones hold a row per image
+LARGEST = 160 * 1024  # bytes of a table: larger ones hold a row per image
 SHARED = ("torch", "python", "nrd", "git_commit", "device", "cores", "system")
 
 
