@@ -91,19 +91,18 @@ def errors_2b(figure_2b: pd.DataFrame, layout: Layout) -> Beside:
     }
     firsts = figure_2b.drop_duplicates([*LINE, "kind"]).copy()
     firsts["published_ece"] = [paper.get(kind, math.nan) for kind in firsts["kind"]]
-    rows = [
-        (
-            title,
-            row.title,
-            *(decimals(value, 3) for value in (row.ece, row.ece_midpoint)),
-            decimals(row.published_ece, 2),
-        )
+    heads = ("Condition", "Predictions", "ECE", "ECE, mid-points", "Paper (CIFAR-10, rate not stated)")
+    columns = ["dataset", "noise", "run", "kind", "n", "ece", "ece_midpoint", "published_ece"]
+    return Beside(ECE, heads, _error_rows(firsts), firsts[columns])
+
+
+def _error_rows(firsts: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Return both calibration errors and the paper's as they are printed, a row for each panel."""
+    return [
+        (title, row.title, decimals(row.ece, 3), decimals(row.ece_midpoint, 3), decimals(row.published_ece, 2))
         for title, part in conditions(firsts)
         for row in part.itertuples()
     ]
-    heads = ("Condition", "Predictions", "ECE", "ECE, mid-points", "Paper (CIFAR-10, rate not stated)")
-    columns = ["dataset", "noise", "run", "kind", "n", "ece", "ece_midpoint", "published_ece"]
-    return Beside(ECE, heads, rows, firsts[columns])
 
 
 def errors_5(figure_5: pd.DataFrame, layout: Layout) -> Beside:
@@ -112,19 +111,9 @@ def errors_5(figure_5: pd.DataFrame, layout: Layout) -> Beside:
     firsts = figure_5.drop_duplicates(list(LINE)).copy()
     pairs = zip(firsts["noise"], firsts["title"], strict=True)
     firsts["published_ece"] = [paper.get(pair, math.nan) for pair in pairs]
-    rows = [
-        (
-            title,
-            row.title,
-            *(decimals(value, 3) for value in (row.ece, row.ece_midpoint)),
-            decimals(row.published_ece, 2),
-        )
-        for title, part in conditions(firsts)
-        for row in part.itertuples()
-    ]
     heads = ("Condition", "Method", "ECE", "ECE, mid-points", "Paper (CIFAR-10)")
     columns = ["dataset", "noise", "method", "variant", "n", "ece", "ece_midpoint", "published_ece"]
-    return Beside(ECE, heads, rows, firsts[columns])
+    return Beside(ECE, heads, _error_rows(firsts), firsts[columns])
 
 
 def fits_table(figure_4: pd.DataFrame, layout: Layout) -> Beside:
